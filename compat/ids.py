@@ -1,0 +1,28 @@
+"""Ids of the form ``<slice>_<name>__<uuid4>`` (CONTRACT 1): fresh ones, and ones derived from content."""
+
+import hashlib
+import uuid
+
+
+def new_id(kind: str) -> str:
+    """A fresh id, e.g. ``new_id("knowledge_batch_execution")``."""
+    return f"{kind}__{uuid.uuid4()}"
+
+
+def derived_id(kind: str, *parts: str) -> str:
+    """The same id for the same parts, on every machine and in every run.
+
+    A row that is written twice under a derived id is one row, which is what lets a document
+    run again after a crash without leaving a second copy of itself behind.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        # The length in front keeps ("ab", "c") and ("a", "bc") apart.
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return f"{kind}__{uuid.UUID(bytes=digest.digest()[:16], version=4)}"
+
+
+def content_hash(text: str) -> str:
+    """SHA-256 of a text, as 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
