@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -19,7 +19,12 @@ class Payload(BaseModel):
     """A frozen model whose JSON is camelCase and which refuses keys it doesn't know."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True, extra="forbid", frozen=True
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        frozen=True,
     )
 
 
@@ -29,7 +34,18 @@ def _checked_id(value: str) -> str:
     return value
 
 
-Id = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked_id)]
+def _checked_text(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("has a NUL character, which databases can't keep; remove it")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"isn't Unicode text: a lone surrogate stands at {error.start}; decode the source as UTF-8") from None
+    return value
+
+
+PlainText = Annotated[str, AfterValidator(_checked_text)]
+Id = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked_text), AfterValidator(_checked_id)]
 Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -53,17 +69,21 @@ class BatchConfig(Payload):
     """How a batch is worked through."""
 
     concurrency: int = Field(3, ge=1, le=20, strict=True, description="Documents in work at the same time, 1 to 20.")
-    failure_policy: FailurePolicy = Field(FailurePolicy.CONTINUE, description="What a failed document does to the rest of the batch.")
+    failure_policy: FailurePolicy = Field(
+        FailurePolicy.CONTINUE, description="What a failed document does to the rest of the batch."
+    )
     max_retries: int = Field(2, ge=0, strict=True, description="Extra rounds for failed documents under retry-failed.")
-    enable_entity_resolution: bool = Field(True, strict=True, description="Whether entities that mean the same are merged across documents.")
+    enable_entity_resolution: bool = Field(
+        True, strict=True, description="Whether entities that mean the same are merged across documents."
+    )
 
 
 class DocumentInput(Payload):
     """One document and the ontology (Turtle) that it is read by."""
 
     document_id: Id
-    text: str
-    ontology_content: str
+    text: PlainText
+    ontology_content: PlainText
 
 
 class BatchParams(Payload):
@@ -212,6 +232,12 @@ class ExtractionResult(Payload):
     graph: KnowledgeGraph = KnowledgeGraph()
     stats: ExtractionStats = ExtractionStats()
     config: PipelineConfig | None = None
+
+
+class Extractor(Protocol):
+    """What does one document's work. Called from many threads at once."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult: ...
 
 
 # --- Result (CONTRACT 3) ----------------------------------------------------------------------------------------------
@@ -391,3 +417,21 @@ class ActivityProgress(Payload):
     progress: float = Field(ge=0.0, le=1.0)
     message: str
     timestamp: datetime = Field(default_factory=utc_now)
+
+
+class BatchSummary(Payload):
+    """One line of ``list_batches``."""
+
+    batch_id: str
+    organization_id: str
+    ontology_id: str
+    mode: str
+    status: str
+    total_documents: int
+    completed_documents: int
+    failed_documents: int
+    entity_count: int
+    relation_count: int
+    created_at: datetime
+    completed_at: datetime | None
+    error: str | None

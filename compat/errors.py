@@ -124,8 +124,7 @@ class ActivityFailedError(KnowledgeBatchError):
         self.attempt = attempt
         self.cause = cause
         super().__init__(
-            f"{activity_name} of {execution_id} failed on attempt {attempt}: {cause}; "
-            "mend the cause, then resume the batch"
+            f"{activity_name} of {execution_id} failed on attempt {attempt}: {cause}; mend the cause, then resume the batch"
         )
 
 
@@ -155,6 +154,17 @@ class ExtractorNotFoundError(KnowledgeBatchError):
         )
 
 
+class ExtractorOutputError(KnowledgeBatchError):
+    """An extractor returned what is no ExtractionResult. Transient: what a model returns may be right the next time."""
+
+    terminal = False
+    fields = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the extractor returned no ExtractionResult ({reason}); mend its factory, then resume the batch")
+
+
 class LeaseLostError(KnowledgeBatchError):
     """This run no longer holds the batch: it was taken over, or has ended. It must write nothing more."""
 
@@ -173,7 +183,9 @@ class BatchStoppedError(KnowledgeBatchError):
     def __init__(self, batch_id: str, reason: str) -> None:
         self.batch_id = batch_id
         self.reason = reason
-        super().__init__(f"Batch {batch_id} starts no new document: {reason}; knowledge-batch status {batch_id} shows where it stands")
+        super().__init__(
+            f"Batch {batch_id} starts no new document: {reason}; knowledge-batch status {batch_id} shows where it stands"
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +203,9 @@ class StoredError:
         if isinstance(error, KnowledgeBatchError):
             values = tuple(getattr(error, name) for name in error.fields)
         kind = type(error)
-        return cls(f"{kind.__module__}:{kind.__qualname__}", str(error), is_terminal(error), values)
+        # What a database can't keep must not turn one document's failure into the batch's.
+        message = str(error).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+        return cls(f"{kind.__module__}:{kind.__qualname__}", message, is_terminal(error), values)
 
     @property
     def text(self) -> str:

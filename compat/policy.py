@@ -1,0 +1,70 @@
+"""The failure policies (CONTRACT 4) as one table, and the arithmetic that follows from it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from compat.contracts import BatchConfig, FailurePolicy
+
+ACTIVITY_NAME = "run_extraction_pipeline"
+RESOLUTION_NAME = "resolve_entities"
+# Waits of the owner `activity` before its retries, as multiples of KNOWLEDGE_RETRY_BASE_SECONDS.
+ACTIVITY_WAITS = (1.0, 2.0, 4.0)
+ALL_FAILED = "All documents failed"
+CANCELLED_BY_USER = "Batch cancelled by user"
+
+RetryOwner = Literal["activity", "orchestrator"]
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Who retries a document, how often, after which waits (seconds), and whether documents go one at a time."""
+
+    owner: RetryOwner
+    delays: tuple[float, ...]
+    sequential: bool = False
+
+    @property
+    def retries(self) -> int:
+        return len(self.delays)
+
+    @property
+    def attempts(self) -> int:
+        """The most attempts a document gets: its budget."""
+        return 1 + self.retries
+
+
+# Rules by policy: owner, and one document at a time or not.
+_RULES: Mapping[FailurePolicy, tuple[RetryOwner, bool]] = {
+    FailurePolicy.CONTINUE: ("activity", False),
+    FailurePolicy.ABORT_ALL: ("activity", True),
+    FailurePolicy.RETRY_FAILED: ("orchestrator", False),
+}
+
+
+def retry_policy(config: BatchConfig, base_seconds: float = 1.0) -> RetryPolicy:
+    """The retry policy of a batch."""
+    owner, sequential = _RULES[config.failure_policy]
+    delays = (0.0,) * config.max_retries if owner == "orchestrator" else tuple(wait * base_seconds for wait in ACTIVITY_WAITS)
+    return RetryPolicy(owner, delays, sequential)
+
+
+def documents_per_task(config: BatchConfig, documents: int, setting: int | Literal["auto"] = "auto") -> int:
+    """How many documents one task run takes.
+
+    Prefect's server pays for every task run, so `auto` keeps a flow at 8 × concurrency of them at
+    most, the one that resolves entities included. Under abort-all it is one: documents that share
+    a task would share its retries.
+    """
+    if retry_policy(config).sequential:
+        return 1
+    if setting != "auto":
+        return setting
+    task_runs = 8 * config.concurrency - (1 if config.enable_entity_resolution else 0)
+    return max(1, ceil(documents / task_runs))
+
+
+def terminal_status(successes: int, failures: int) -> Literal["completed", "failed"]:
+    """What a batch ends as: failed only where every document that was tried failed."""
+    return "failed" if failures and not successes else "completed"

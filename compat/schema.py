@@ -1,0 +1,243 @@
+"""The tables: four that old readers know (CONTRACT 8), and ours beside them."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from compat.contracts import utc_now
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite, which keeps no zone, gives it back with its zone all the same."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Plain(TypeDecorator[str]):
+    """Text; an enum's value goes in, where psycopg would write its name."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+
+# none_as_null: a missing document is SQL NULL, which old readers test for, not the JSON text "null".
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Plain,
+        datetime: Utc,
+        dict[str, Any]: Json,
+        list[str]: Json,
+        list[Any]: Json,
+    }
+
+
+class OldRow:
+    """What every table of the old service has."""
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class WorkflowExecution(OldRow, Base):
+    """A batch (``batch_extraction``) or one of its documents (``extraction``)."""
+
+    __tablename__ = "knowledge_workflow_execution"
+    workflow_type: Mapped[str]
+    status: Mapped[str] = mapped_column(default="pending", index=True)
+    input: Mapped[dict[str, Any] | None]
+    output: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    last_activity_name: Mapped[str | None]
+    retry_count: Mapped[int] = mapped_column(default=0)
+
+
+Index("ix_knowledge_workflow_execution_type_status", WorkflowExecution.workflow_type, WorkflowExecution.status)
+# What old readers ask: workflow_type, then input->>'batchId', newest first.
+Index(
+    "ix_knowledge_workflow_execution_batch",
+    WorkflowExecution.workflow_type,
+    text("(input->>'batchId')"),
+    WorkflowExecution.created_at,
+)
+
+
+class WorkflowActivity(OldRow, Base):
+    """One attempt at one document."""
+
+    __tablename__ = "knowledge_workflow_activity"
+    execution_id: Mapped[str] = mapped_column(index=True)
+    activity_name: Mapped[str]
+    status: Mapped[str] = mapped_column(default="pending", index=True)
+    input: Mapped[dict[str, Any] | None]
+    output: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=1)
+    duration_ms: Mapped[int | None]
+
+
+Index("ix_knowledge_workflow_activity_execution_name", WorkflowActivity.execution_id, WorkflowActivity.activity_name)
+
+
+class BatchExecution(OldRow, Base):
+    """A batch with its counts, under the batch id itself."""
+
+    __tablename__ = "knowledge_batch_execution"
+    ontology_id: Mapped[str]
+    status: Mapped[str] = mapped_column(default="pending", index=True)
+    document_ids: Mapped[list[str]]
+    total_documents: Mapped[int]
+    completed_documents: Mapped[int] = mapped_column(default=0)
+    failed_documents: Mapped[int] = mapped_column(default=0)
+    entity_count: Mapped[int] = mapped_column(default=0)
+    relation_count: Mapped[int] = mapped_column(default=0)
+    concurrency: Mapped[int]
+    failure_policy: Mapped[str]
+    max_retries: Mapped[int]
+    enable_entity_resolution: Mapped[bool]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    config: Mapped[dict[str, Any]]
+
+
+class MentionRecord(OldRow, Base):
+    """A place in a document that names an entity; ``resolved_entity_id`` is null until the batch is resolved."""
+
+    __tablename__ = "knowledge_mention_record"
+    extraction_id: Mapped[str] = mapped_column(index=True)
+    document_id: Mapped[str]
+    chunk_index: Mapped[int]
+    raw_text: Mapped[str]
+    mention_type: Mapped[str | None]
+    confidence: Mapped[float]
+    response_hash: Mapped[str]
+    extracted_at: Mapped[datetime]
+    resolved_entity_id: Mapped[str | None] = mapped_column(index=True)
+
+
+# --- Ours --------------------------------------------------------------------------------------------------------------
+
+
+class BatchRun(Base):
+    """Who holds a batch, and how it is to be worked through. Its primary key is the claim.
+
+    ``run`` is ``main`` for what callers see, ``shadow`` for the engine's copy of it.
+    """
+
+    __tablename__ = "knowledge_batch_run"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    run: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str]
+    ontology_id: Mapped[str]
+    params_hash: Mapped[str]
+    execution_id: Mapped[str]
+    mode: Mapped[str]
+    mode_reason: Mapped[str]
+    rolled_back_from: Mapped[str | None]
+    generation: Mapped[int] = mapped_column(default=0)
+    # A token of the process that holds the batch. Every write names it, so one that lost the batch can't write.
+    owner: Mapped[str | None]
+    heartbeat_at: Mapped[datetime]
+    cancel_requested_at: Mapped[datetime | None]
+    flow_run_id: Mapped[str | None]
+    next_sequence: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class OntologyContent(Base):
+    """An ontology's text, once per content."""
+
+    __tablename__ = "knowledge_ontology_content"
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str]
+
+
+class BatchDocument(Base):
+    """A document as the caller gave it. ``position`` counts from 0 in the order of the request."""
+
+    __tablename__ = "knowledge_batch_document"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    document_id: Mapped[str]
+    text: Mapped[str]
+    content_hash: Mapped[str]
+    ontology_hash: Mapped[str] = mapped_column(ForeignKey(OntologyContent.hash))
+    __table_args__ = (UniqueConstraint("batch_id", "document_id"),)
+
+
+class DocumentOutcome(Base):
+    """Where a document stands in a run. ``outcome`` is null while attempts are left.
+
+    ``attempts`` counts the finished ones of this ``generation``, and the moments are the last one's. A resume
+    gives a failed document a new generation, and with it its whole budget again.
+    """
+
+    __tablename__ = "knowledge_document_outcome"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    run: Mapped[str] = mapped_column(primary_key=True)
+    document_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    generation: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    outcome: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    extraction: Mapped[dict[str, Any] | None]
+    error_class: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_terminal: Mapped[bool | None]
+    error_args: Mapped[list[Any] | None]
+
+
+class BatchEventRow(Base):
+    """An event in its batch's order. ``key`` names what it tells, so telling it twice leaves one row.
+
+    A resume supersedes the events that no longer hold (the old end, the failures that are tried
+    again); readers are not shown them.
+    """
+
+    __tablename__ = "knowledge_batch_event"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    run: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    document_id: Mapped[str | None]
+    payload: Mapped[dict[str, Any]]
+    superseded: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    __table_args__ = (UniqueConstraint("batch_id", "run", "key"),)
+
+
+class Switch(Base):
+    """A setting that every process reads: ``mode``, and the demotion ``latch``."""
+
+    __tablename__ = "knowledge_switch"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)

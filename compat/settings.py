@@ -1,0 +1,50 @@
+"""Settings from the environment, read anew for every batch so that a switch works without a redeploy."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from compat.errors import InvalidInputError, Problem
+
+PREFIX = "KNOWLEDGE_"
+
+
+class Settings(BaseSettings):
+    """``KNOWLEDGE_*`` variables; an empty one counts as not set."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    home: Path = Field(Path("~/.knowledge-batch"), description="Folder of the embedded database and the logs.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL of the store; SQLite in the home without one.")
+    workflow_mode: str | None = Field(None, description="legacy, engine or shadow; the stored switch decides without one.")
+    workflow_enable_legacy_rollback: bool = Field(True, description="Whether a batch goes on in legacy when Prefect fails.")
+    extractor: str = Field("rules", description="rules, or package.module:factory.")
+    retry_base_seconds: float = Field(1.0, ge=0, description="Seconds that the waits of 1, 2 and 4 are multiples of.")
+    documents_per_task: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="Documents a Prefect task run takes."
+    )
+    lease_seconds: float = Field(60.0, gt=0, description="Seconds without a heartbeat after which a batch counts as dead.")
+
+    @field_validator("home")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings now. Raises InvalidInputError that names the variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = [
+                Problem(PREFIX + str(item["loc"][0]).upper().removeprefix(PREFIX), item["input"], item["msg"])
+                for item in error.errors()
+            ]
+            raise InvalidInputError(problems) from None
+
+    @property
+    def url(self) -> str:
+        """The store's URL. Makes no folder; whoever opens the database does."""
+        return self.database_url or f"sqlite:///{self.home / 'knowledge.db'}"
