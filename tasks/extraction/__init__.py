@@ -1,0 +1,52 @@
+"""From a text and an ontology to a graph: pure functions, each stage of use alone. Knows no Prefect."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from compat.contracts import ExtractionResult, PipelineConfig
+from compat.errors import ExtractorNotFoundError
+from tasks.extraction.ontology import parse_ontology
+from tasks.extraction.resolution import Resolution, resolve
+from tasks.extraction.rules import RulesExtractor
+
+__all__ = ["Extractor", "PipelineConfig", "Resolution", "RulesExtractor", "load_extractor", "parse_ontology", "resolve"]
+
+
+class Extractor(Protocol):
+    """What does one document's work. Called from many threads at once."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult: ...
+
+
+def load_extractor(name: str) -> Extractor:
+    """The extractor of a name: ``rules``, or ``package.module:factory``, whose ``factory()`` returns it.
+
+    The current folder is importable too, as it is for ``python -m``. Raises ExtractorNotFoundError where the name leads nowhere;
+    what the module or the factory raises itself comes through as it is.
+    """
+    if name == "rules":
+        return RulesExtractor()
+    if name in ("linear", "llm"):
+        raise ExtractorNotFoundError(name, "it is named in the design but not built yet")
+    module_name, _, factory_name = name.partition(":")
+    if not (module_name and factory_name):
+        raise ExtractorNotFoundError(name, "it is neither rules nor of the form package.module:factory")
+    here = str(Path.cwd())
+    # An installed command has its own folder at the front of the path, not the caller's.
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise  # the module is there; one that it imports isn't
+        raise ExtractorNotFoundError(name, f"there is no module {error.name} (looked in {here} too)") from error
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        raise ExtractorNotFoundError(name, f"{module_name} has no {factory_name} that can be called")
+    extractor: Extractor = factory()
+    if not callable(getattr(extractor, "run", None)):
+        raise ExtractorNotFoundError(name, f"{factory_name}() returned {type(extractor).__name__}, which has no run method")
+    return extractor

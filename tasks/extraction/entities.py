@@ -1,0 +1,265 @@
+"""Names across a document, what the text says they are, and the entities they become (CONTRACT 9.4)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from compat.contracts import Entity, Mention, PipelineConfig
+from compat.ids import derived_id
+from tasks.extraction.lexicon import Lexicon
+from tasks.extraction.sentences import Sentence, Token, stem
+from tasks.extraction.words import (
+    CONNECTORS,
+    COPULAS,
+    DETERMINERS,
+    FUNCTION_WORDS,
+    KIND_OF_WORD,
+    NAME_WORDS,
+    PLACE_PREPOSITIONS,
+    PREPOSITIONS,
+    TITLES,
+    Kind,
+)
+
+MIN_CONFIDENCE = 0.5
+_PERSON_ENDINGS = ("ist", "ian", "man", "woman", "ess", "eer")
+# A kind that is said outright outweighs any number of guesses from the shape of a name.
+_SAID, _PLACED, _SHAPE = 1.0, 0.3, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A mention and the name it goes by in the whole document."""
+
+    canonical: str
+    mention: Mention
+
+
+@dataclass(eq=False)
+class Evidence:
+    """What a document says about the types of its names, by canonical name."""
+
+    lexicon: Lexicon
+    classes: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    kinds: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add_class(self, name: str, class_iri: str, weight: float) -> None:
+        """Notes that the name is of a class."""
+        known = self.classes[name]
+        known[class_iri] = max(known.get(class_iri, 0.0), weight)
+
+    def add_kind(self, name: str, kind: str, weight: float) -> None:
+        """Notes that the name is of a kind."""
+        known = self.kinds[name]
+        known[kind] = known.get(kind, 0.0) + weight
+
+    def kind(self, name: str) -> str | None:
+        """The likeliest kind of a name; ``thing`` for a class that is of none of the kinds."""
+        known = self.classes.get(name)
+        if known:
+            return self.lexicon.kinds.get(max(sorted(known), key=lambda iri: known[iri]), "thing")
+        found = self.kinds.get(name)
+        return max(sorted(found), key=lambda kind: found[kind]) if found else None
+
+    def fit(self, name: str, wanted: tuple[str, ...]) -> float:
+        """How well a name fits one of the wanted classes: 0 not at all, 0.5 nothing is known, 1 the text says so."""
+        if not wanted:
+            return 0.6
+        ontology = self.lexicon.ontology
+        known = self.classes.get(name)
+        if known:
+            if ontology.is_any(known, wanted):
+                return 1.0
+            # The text may be less exact than the ontology asks: a vessel, where a ship is wanted.
+            return 0.7 if any(ontology.is_a(one, given) for one in wanted for given in known) else 0.0
+        kinds = self.kinds.get(name)
+        wanted_kinds = {kind for iri in wanted for kind in self.lexicon.kinds_below[iri]}
+        if not kinds or not wanted_kinds:
+            return 0.5
+        if self.kind(name) in wanted_kinds:
+            return 0.9 if kinds[str(self.kind(name))] >= _SAID else 0.7
+        return 0.0 if max(kinds.values()) >= _SAID else 0.3
+
+    def narrow(self, name: str, wanted: tuple[str, ...], beside: str | None = None) -> None:
+        """Takes from a relation that holds what the name must be; of several classes that of the name beside it on a list."""
+        ontology = self.lexicon.ontology
+        if not wanted or ontology.is_any(self.classes.get(name, ()), wanted):
+            return
+        if beside is not None:
+            wanted = tuple(iri for iri in wanted if ontology.is_any(self.classes.get(beside, ()), (iri,))) or wanted
+        kind = self.kind(name)
+        # An agent that looks like a person is one, where the ontology has a class for it.
+        of_kind = [iri for iri in self.lexicon.roots_of_kind(kind) if ontology.is_any([iri], wanted)] if kind else []
+        self.add_class(name, (*of_kind, *wanted)[0], 0.6)
+
+    def types(self, name: str) -> tuple[tuple[str, ...], float]:
+        """The classes of a name, the surest and most exact first, and the confidence of the first."""
+        known = self.classes.get(name, {})
+        if not known:
+            # A kind that only one class can mean is as good as a class.
+            kind = self.kind(name)
+            roots = self.lexicon.roots_of_kind(kind) if kind else ()
+            return (roots, 0.5) if len(roots) == 1 else ((), 0.0)
+        ontology = self.lexicon.ontology
+        exact = [iri for iri in known if not any(other != iri and ontology.is_a(other, iri) for other in known)]
+        exact.sort(key=lambda iri: (-known[iri], iri))
+        return tuple(exact), known[exact[0]]
+
+
+def link_names(mentions: Sequence[Mention], evidence_words: dict[int, str]) -> list[Name]:
+    """The mentions with the names they go by: ``Vey`` goes by ``Tomas Vey`` if that stood before it.
+
+    ``evidence_words`` maps a mention's start to the lower-case word before it, which tells people from places.
+    """
+    full: dict[str, str] = {}
+    names = []
+    for mention in mentions:
+        words = mention.text.split()
+        canonical = " ".join(words)
+        if len(words) == 1 and evidence_words.get(mention.start_char) not in PLACE_PREPOSITIONS:
+            canonical = full.get(canonical, canonical)
+        elif 2 <= len(words) <= 4 and _person_like(words):
+            full.setdefault(words[-1], canonical)
+        names.append(Name(canonical, mention))
+    return names
+
+
+def _person_like(words: Sequence[str]) -> bool:
+    return all(
+        word[0].isupper() and word.replace("-", "").replace("'", "").replace(".", "").isalpha() for word in words
+    ) and not any(word.lower() in NAME_WORDS or word.lower() in CONNECTORS for word in words)
+
+
+def gather_evidence(sentences: Iterable[Sentence], names: dict[int, Name], lexicon: Lexicon) -> Evidence:
+    """What the sentences say about the types of the names, which are keyed by the start of their mention."""
+    evidence = Evidence(lexicon)
+    for sentence in sentences:
+        tokens = sentence.tokens
+        for index, token in enumerate(tokens):
+            name = names.get(token.start)
+            if name is None:
+                continue
+            end = index
+            while end + 1 < len(tokens) and tokens[end + 1].start < name.mention.end_char:
+                end += 1
+            if name.mention.suggested_type:
+                evidence.add_class(name.canonical, name.mention.suggested_type, name.mention.confidence)
+            _from_shape(name.canonical, evidence)
+            _from_before(name.canonical, tokens, index, evidence)
+            _from_after(name.canonical, tokens, end, evidence)
+    return evidence
+
+
+def _from_shape(name: str, evidence: Evidence) -> None:
+    if name in evidence.kinds:
+        return
+    words = name.split()
+    if "of" in words[1:]:
+        words = words[: words.index("of")]  # what comes after says whose it is, not what it is
+    for length in range(len(words), 0, -1):
+        # "Gullstone Observatory" says by its end what it is, where the ontology knows observatories.
+        if _note_class(name, words[-length:], evidence, 0.9):
+            return
+    # "Comet Ilse" says it by its beginning.
+    if len(words) > 1 and _note_class(name, words[:1], evidence, 0.8):
+        return
+    kinds = [NAME_WORDS[word.lower()] for word in words if word.lower() in NAME_WORDS]
+    if kinds and " " in name:
+        evidence.add_kind(name, kinds[-1], _SAID)
+    elif 2 <= len(name.split()) <= 3 and _person_like(name.split()):
+        evidence.add_kind(name, "person", _SHAPE)
+
+
+def _from_before(name: str, tokens: Sequence[Token], index: int, evidence: Evidence) -> None:
+    before = index - 1
+    if before >= 1 and tokens[before].text == "." and tokens[before - 1].lower in TITLES:
+        before -= 1
+    if before < 0:
+        return
+    word = tokens[before].lower
+    if word in TITLES and tokens[before].is_capital:
+        evidence.add_kind(name, "person", _SAID)
+    elif word in PLACE_PREPOSITIONS:
+        evidence.add_kind(name, "place", _PLACED)
+    elif word not in PREPOSITIONS and word not in FUNCTION_WORDS and tokens[before].is_word:
+        _note_noun(name, tokens[max(0, before - 3) : before + 1], evidence, last_only=True)
+
+
+def _from_after(name: str, tokens: Sequence[Token], end: int, evidence: Evidence) -> None:
+    begin = end + 1
+    if begin < len(tokens) and tokens[begin].text == "(":
+        while begin < len(tokens) and tokens[begin].text != ")":
+            begin += 1
+        begin += 1
+    if begin + 1 >= len(tokens):
+        return
+    if tokens[begin].lower in ("born", "died"):
+        evidence.add_kind(name, "person", _SAID)
+    comma = tokens[begin].text == ","
+    if not (comma or tokens[begin].lower in COPULAS):
+        return
+    begin += 1
+    # "..., a lighthouse on", "is the old ship that": up to the word that ends the noun and its adjectives.
+    if tokens[begin].lower not in DETERMINERS or (comma and tokens[begin].lower == "the" and begin + 2 >= len(tokens)):
+        return
+    stop = begin + 1
+    while stop < len(tokens) and stop - begin < 9 and tokens[stop].is_word and not _ends_noun(tokens[stop]):
+        stop += 1
+    _note_noun(name, tokens[begin + 1 : stop], evidence)
+
+
+def _ends_noun(token: Token) -> bool:
+    return token.lower in PREPOSITIONS or token.lower in FUNCTION_WORDS
+
+
+def _note_noun(name: str, noun: Sequence[Token], evidence: Evidence, last_only: bool = False) -> None:
+    """Notes what a noun with its adjectives says of a name; the end of the noun says the most."""
+    stems = [token.stem for token in noun]
+    for stop in range(len(stems), max(0, len(stems) - 1) if last_only else 0, -1):
+        for start in range(max(0, stop - 4), stop):
+            if _note_class(name, stems[start:stop], evidence, 1.0, stemmed=True):
+                return
+    if noun:
+        word = noun[-1].lower
+        kind: Kind | None = KIND_OF_WORD.get(word) or ("person" if word.endswith(_PERSON_ENDINGS) else None)
+        if kind:
+            evidence.add_kind(name, kind, _SAID)
+
+
+def _note_class(name: str, words: Sequence[str], evidence: Evidence, weight: float, stemmed: bool = False) -> bool:
+    stems = tuple(words) if stemmed else tuple(stem(word.lower()) for word in words)
+    for label, class_iri in evidence.lexicon.classes.get(stems[0], ()) if stems else ():
+        if label == stems:
+            evidence.add_class(name, class_iri, weight)
+            kind = evidence.lexicon.kinds.get(class_iri)
+            if kind:
+                evidence.add_kind(name, kind, _SAID)
+            return True
+    return False
+
+
+def build_entities(names: Iterable[Name], evidence: Evidence, config: PipelineConfig) -> list[Entity]:
+    """One entity per lower-case canonical name that has a class of the ontology, in order of first mention.
+
+    Every mention of the name is kept. Names whose class nothing tells are left out. The first mention's name wins.
+    """
+    grouped: dict[str, list[Name]] = {}
+    for name in names:
+        grouped.setdefault(name.canonical.lower(), []).append(name)
+    entities = []
+    for key, group in grouped.items():
+        canonical = group[0].canonical
+        types, confidence = evidence.types(canonical)
+        if not types or confidence < MIN_CONFIDENCE:
+            continue
+        entities.append(
+            Entity(
+                id=derived_id("knowledge_entity", config.organization_id, config.document_id, key),
+                mention=group[0].mention.text,
+                canonical_name=canonical,
+                types=types,
+                confidence=round(min(1.0, confidence, max(name.mention.confidence for name in group) + 0.1), 4),
+                mentions=tuple(name.mention for name in group),
+            )
+        )
+    return entities

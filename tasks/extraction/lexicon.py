@@ -1,0 +1,193 @@
+"""What the rules make of an ontology before they read a text: cues of its properties, names of its classes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, TypeVar
+
+from rdflib import XSD
+
+from tasks.extraction.ontology import Ontology, OntologyProperty
+from tasks.extraction.sentences import label_words, stem
+from tasks.extraction.words import DATE_WORDS, KIND_OF_WORD, LABEL_KINDS, LABEL_NOISE, NUMBER_WORDS, SYNONYMS, Kind
+
+T = TypeVar("T")
+Wanted = Literal["entity", "date", "number", "text"]
+# How a label reads: `S label O` (located in), `S's label is O` (capital), or a label that names the doer (built by, author).
+Voice = Literal["forward", "noun", "agent"]
+
+_SYNONYM_STRENGTH = 0.85
+_DATE_TYPES = {str(XSD[name]) for name in ("date", "dateTime", "gYear", "gYearMonth")}
+_NUMBER_TYPES = {
+    str(XSD[name])
+    for name in ("integer", "int", "long", "short", "decimal", "float", "double", "nonNegativeInteger", "positiveInteger")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A property as the rules see it. ``datatype`` is set where its objects are literals of a known type."""
+
+    property: OntologyProperty
+    wants: Wanted
+    literal: bool
+    datatype: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One label of a property: the weights of its words, which together come to 1, and how it reads."""
+
+    rule: Rule
+    weights: tuple[float, ...]
+    voice: Voice
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A stem that stands for one word of a phrase. ``strength`` is 1 for the word itself, less for a synonym."""
+
+    phrase: int
+    slot: int
+    strength: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """Look-up tables of one ontology. ``classes`` and ``individuals`` are keyed by the first stem or word of a label."""
+
+    ontology: Ontology
+    phrases: tuple[Phrase, ...]
+    cues: dict[str, tuple[Cue, ...]]
+    classes: dict[str, tuple[tuple[tuple[str, ...], str], ...]]
+    individuals: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
+    kinds: dict[str, Kind]
+    kinds_below: dict[str, frozenset[Kind]]
+
+    def roots_of_kind(self, kind: str) -> tuple[str, ...]:
+        """The classes of a kind that stand below no other class of that kind, in the order of the ontology."""
+        fitting = [each.iri for each in self.ontology.classes if self.kinds.get(each.iri) == kind]
+        return tuple(iri for iri in fitting if not any(iri != other and self.ontology.is_a(iri, other) for other in fitting))
+
+
+@lru_cache(maxsize=64)
+def lexicon_of(ontology: Ontology) -> Lexicon:
+    """The lexicon of an ontology, built once per ontology."""
+    kinds = _kinds(ontology)
+    rules = [_rule(each, kinds) for each in ontology.properties]
+    labels = [(rule, label) for rule in rules for label in dict.fromkeys((rule.property.label, *rule.property.alt_labels))]
+    spread = Counter(word for rule in rules for word in {stem(word) for word in label_words(rule.property.label)})
+    phrases: list[Phrase] = []
+    cues: dict[str, list[Cue]] = defaultdict(list)
+    for rule, label in labels:
+        words = label_words(label)
+        content = [word for word in words if word not in LABEL_NOISE]
+        if rule.wants in ("date", "number"):
+            # That it is a date is seen from the value; only what the date is of needs a word.
+            content = [word for word in content if word not in LABEL_KINDS] or content
+        if not content:
+            continue
+        weigh = [
+            (0.25 if word in LABEL_KINDS and len(content) > 1 else 1.0) / (1 + 0.2 * (spread[stem(word)] - 1)) for word in content
+        ]
+        phrases.append(Phrase(rule, tuple(weight / sum(weigh) for weight in weigh), _voice(words, content, rule)))
+        for slot, word in enumerate(content):
+            strengths = {stem(each): _SYNONYM_STRENGTH for each in SYNONYMS.get(word, "").split()}
+            strengths |= dict.fromkeys(_verbs(word), 0.95) | {stem(word): 1.0}
+            for each, strength in strengths.items():
+                cues[each].append(Cue(len(phrases) - 1, slot, strength))
+    return Lexicon(
+        ontology,
+        tuple(phrases),
+        {each: tuple(found) for each, found in cues.items()},
+        _keyed(
+            [
+                (tuple(map(stem, label_words(label))), each.iri)
+                for each in ontology.classes
+                for label in (each.label, *each.alt_labels)
+            ]
+        ),
+        _keyed([(tuple(label_words(label)), each.types) for each in ontology.individuals for label in each.labels]),
+        kinds,
+        _kinds_below(ontology, kinds),
+    )
+
+
+def _keyed(entries: Iterable[tuple[tuple[str, ...], T]]) -> dict[str, tuple[tuple[tuple[str, ...], T], ...]]:
+    """Entries by their first word, longer ones first."""
+    table: dict[str, list[tuple[tuple[str, ...], T]]] = defaultdict(list)
+    for words, value in entries:
+        if words:
+            table[words[0]].append((words, value))
+    return {first: tuple(sorted(found, key=lambda each: -len(each[0]))) for first, found in table.items()}
+
+
+def _kinds(ontology: Ontology) -> dict[str, Kind]:
+    """The coarse kind of each class, from the last word of its label that has one, else from what is above it."""
+    own = {
+        each.iri: kind
+        for each in ontology.classes
+        if (kind := next((KIND_OF_WORD[word] for word in reversed(label_words(each.label)) if word in KIND_OF_WORD), None))
+    }
+    found = dict(own)
+    for each in ontology.classes:
+        if each.iri not in own:
+            above = sorted(
+                ontology.class_ancestors.get(each.iri, ()), key=lambda iri: -len(ontology.class_ancestors.get(iri, ()))
+            )
+            kind = next((own[iri] for iri in above if iri in own), None)
+            if kind:
+                found[each.iri] = kind
+    return found
+
+
+def _kinds_below(ontology: Ontology, kinds: dict[str, Kind]) -> dict[str, frozenset[Kind]]:
+    """The kinds that a class may be of: its own, or else those of the classes below it. By each class that may be asked for."""
+    below: dict[str, set[Kind]] = defaultdict(set)
+    for iri, kind in kinds.items():
+        for above in ontology.class_ancestors.get(iri, ()):
+            below[above].add(kind)
+    asked = {iri for each in ontology.properties for iri in (*each.domains, *each.ranges)}
+    return {iri: frozenset([kinds[iri]] if iri in kinds else below[iri]) for iri in sorted(asked)}
+
+
+def _rule(each: OntologyProperty, kinds: dict[str, Kind]) -> Rule:
+    datatypes = [iri for iri in each.ranges if iri not in kinds and iri.startswith(str(XSD))]
+    words = {word for label in (each.label, *each.alt_labels) for word in label_words(label)}
+    by_label: Wanted = "date" if words & DATE_WORDS else "number" if words & NUMBER_WORDS else "text"
+    if datatypes:
+        wants: Wanted = "date" if datatypes[0] in _DATE_TYPES else "number" if datatypes[0] in _NUMBER_TYPES else "text"
+        return Rule(each, wants, True, datatypes[0])
+    if each.kind == "datatype":
+        return Rule(each, by_label, True, None)
+    if each.ranges:
+        range_kinds = {kinds.get(iri) for iri in each.ranges}
+        if range_kinds == {"date"}:
+            return Rule(each, "date", False, None)
+        if range_kinds == {"number"}:
+            return Rule(each, "number", False, None)
+        return Rule(each, "entity", False, None)
+    # Literals are often declared as object properties without a range; the label tells.
+    return Rule(each, "entity" if by_label == "text" else by_label, by_label != "text", None)
+
+
+def _voice(words: list[str], content: list[str], rule: Rule) -> Voice:
+    if rule.wants in ("date", "number"):
+        return "noun"
+    if words[-1] == "by":
+        return "agent"
+    if len(words) > 1 and words[-1] in LABEL_NOISE:
+        return "forward"
+    return "agent" if _verbs(content[-1]) or content[-1] in ("author", "creator") else "noun"
+
+
+def _verbs(word: str) -> list[str]:
+    """The stem of the verb in a word for its doer: ``publisher``, ``director``."""
+    if (
+        len(word) > 5
+        and word.endswith(("er", "or"))
+        and word not in ("number", "river", "member", "character", "mother", "father", "brother")
+    ):
+        return sorted({stem(word[:-2]), stem(word[:-2] + "e"), stem(word[:-2] + "ed")})
+    return []

@@ -1,0 +1,226 @@
+"""Places in a text that name something, and values: dates, years and numbers (CONTRACT 9.3)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rdflib import XSD
+
+from compat.contracts import Mention
+from tasks.extraction.lexicon import Lexicon
+from tasks.extraction.sentences import Sentence, Token
+from tasks.extraction.words import CONNECTORS, COPULAS, DETERMINERS, FUNCTION_WORDS, KIND_WORDS, MONTHS, PREPOSITIONS, TITLES
+
+MIN_CONFIDENCE = 0.5
+_CONTEXT_CHARS = 40
+
+_MONTH = "|".join(month.title() for month in MONTHS)
+_DATES = re.compile(
+    rf"\b(?:(?P<d1>\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?(?P<m1>{_MONTH}),?\s(?P<y1>\d{{4}})"
+    rf"|(?P<m2>{_MONTH})\s(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?,\s(?P<y2>\d{{4}})"
+    r"|(?P<y3>\d{4})-(?P<m3>[01]\d)-(?P<d3>[0-3]\d)"
+    rf"|(?P<m4>{_MONTH}),?\s(?P<y4>\d{{4}})"
+    r"|(?P<y5>1\d{3}|20\d{2})(?![\d.,]\d|\s?%))\b"
+)
+_NUMBERS = re.compile(r"(?<![\w.,-])[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w-]|[.,]\d)")
+_QUOTES = re.compile(r"[“\"«„]([^“”\"«»„]{2,80}?)[”\"»“]")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A literal in a text. ``literal`` is its XSD form of type ``datatype``; ``text == document[start:end]``."""
+
+    kind: Literal["date", "number"]
+    text: str
+    start: int
+    end: int
+    literal: str
+    datatype: str
+
+
+def find_values(sentence: Sentence) -> tuple[Value, ...]:
+    """Dates, years and numbers of a sentence, in order; no two overlap."""
+    found = []
+    taken: list[tuple[int, int]] = []
+    if not any(character.isdigit() for character in sentence.text):
+        return ()
+    for match in _DATES.finditer(sentence.text):
+        literal, datatype = _date(match)
+        if literal:
+            found.append(_value("date", sentence, match.start(), match.end(), literal, datatype))
+            taken.append(match.span())
+    for match in _NUMBERS.finditer(sentence.text):
+        if not any(start < match.end() and match.start() < end for start, end in taken):
+            number = match.group().replace(",", "").lstrip("+")
+            datatype = str(XSD.decimal if "." in number else XSD.integer)
+            found.append(_value("number", sentence, match.start(), match.end(), number, datatype))
+    return tuple(sorted(found, key=lambda value: value.start))
+
+
+def _value(kind: Literal["date", "number"], sentence: Sentence, start: int, end: int, literal: str, datatype: str) -> Value:
+    return Value(kind, sentence.text[start:end], sentence.start + start, sentence.start + end, literal, datatype)
+
+
+def _date(match: re.Match[str]) -> tuple[str, str]:
+    """The XSD form and type of a date; empty where no such day exists."""
+    part = {name[0]: text for name, text in match.groupdict().items() if text}
+    month = int(part["m"]) if part.get("m", "").isdigit() else MONTHS.index(part["m"].lower()) + 1 if "m" in part else 0
+    if "d" in part:
+        if not (1 <= month <= 12 and 1 <= int(part["d"]) <= 31):
+            return "", ""
+        return f"{part['y']}-{month:02d}-{int(part['d']):02d}", str(XSD.date)
+    return (f"{part['y']}-{month:02d}", str(XSD.gYearMonth)) if month else (part["y"], str(XSD.gYear))
+
+
+def find_mentions(sentences: Sequence[Sentence], lexicon: Lexicon) -> list[Mention]:
+    """Every mention in the sentences of one chunk, in order; they may overlap (``merge_mentions`` chooses).
+
+    Runs of capitals with connectors, names that begin with a number, quotations, the capitalised text before the first
+    copula, and the labels of the ontology's individuals. Confidence from 0 to 1.
+    """
+    small = {token.lower for sentence in sentences for token in sentence.tokens if token.text == token.lower}
+    found: list[Mention] = []
+    for sentence in sentences:
+        values = find_values(sentence)
+        runs = [run for run in _runs(sentence.tokens, values) if _is_name(sentence.tokens, run, small)]
+        spans = [(sentence.tokens[first].start, sentence.tokens[last].end, 0.8 if last > first else 0.7) for first, last in runs]
+        spans += _quotations(sentence)
+        subject = _before_copula(sentence.tokens)
+        if subject:
+            spans.append(subject)
+        found += [_mention(sentence, start, end, confidence) for start, end, confidence in spans]
+        for start, end, types in _individuals(sentence, lexicon):
+            found.append(_mention(sentence, start, end, 0.9, types[0]))
+    return found
+
+
+def merge_mentions(mentions: Iterable[Mention]) -> list[Mention]:
+    """The mentions of a document that count: confidence of 0.5 and more, and of those that overlap the first.
+
+    In order of start; at the same start the more confident, then the longer one comes first.
+    """
+    kept: list[Mention] = []
+    for mention in sorted(mentions, key=lambda each: (each.start_char, -each.confidence, -each.end_char)):
+        if mention.confidence >= MIN_CONFIDENCE and (not kept or mention.start_char >= kept[-1].end_char):
+            kept.append(mention)
+    return kept
+
+
+def _mention(sentence: Sentence, start: int, end: int, confidence: float, suggested: str | None = None) -> Mention:
+    left, right = start - sentence.start, end - sentence.start
+    return Mention(
+        text=sentence.text[left:right],
+        start_char=start,
+        end_char=end,
+        confidence=confidence,
+        suggested_type=suggested,
+        context=sentence.text[max(0, left - _CONTEXT_CHARS) : right + _CONTEXT_CHARS],
+        chunk_index=sentence.chunk_index,
+    )
+
+
+def _runs(tokens: Sequence[Token], values: Sequence[Value]) -> list[tuple[int, int]]:
+    """Runs of capitalised tokens as (first, last) token."""
+    dates = {token for value in values if value.kind == "date" for token in range(value.start, value.end)}
+    runs = []
+    index = 0
+    while index < len(tokens):
+        if not _begins_name(tokens, index, dates):
+            index += 1
+            continue
+        first = last = index
+        index += 1
+        while index < len(tokens):
+            token = tokens[index]
+            if token.start > tokens[last].end + 1 and index == last + 1:
+                break  # a line break or a gap ends a name
+            if token.is_capital and token.start not in dates and token.is_word:
+                last = index
+            elif token.text == "." and len(tokens[index - 1].text) <= 2 and index - 1 == last and _capital_at(tokens, index + 1):
+                pass  # an initial, or St. and Dr.
+            elif token.text.isdigit() and index == last + 1 and token.start not in dates:
+                last = index
+            elif not (token.lower in CONNECTORS and index - last <= 2 and _capital_at(tokens, index + 1, over=CONNECTORS)):
+                break
+            index += 1
+        index = last + 1
+        opens = not any(token.is_word for token in tokens[:first])
+        while first < last and (_is_title(tokens, first, last) or (opens and tokens[first].lower in FUNCTION_WORDS)):
+            first += 1
+            if tokens[first].text == "." and first < last:
+                first += 1
+        runs.append((first, last))
+    return runs
+
+
+def _begins_name(tokens: Sequence[Token], index: int, dates: set[int]) -> bool:
+    token = tokens[index]
+    if token.is_word and token.text.isdigit():
+        # "the 2006 Winter Olympics", "6042 Cheshirecat", but not "in 1984 Charlie" or "a 2010 Japanese film".
+        opens = index == 0 or tokens[index - 1].lower == "the"
+        return opens and _capital_at(tokens, index + 1)
+    return token.is_word and token.is_capital and token.start not in dates
+
+
+def _capital_at(tokens: Sequence[Token], index: int, over: frozenset[str] = frozenset()) -> bool:
+    while index < len(tokens) and tokens[index].lower in over and not tokens[index].is_capital:
+        index += 1
+    return index < len(tokens) and tokens[index].is_word and tokens[index].is_capital
+
+
+def _is_title(tokens: Sequence[Token], first: int, last: int) -> bool:
+    """``Captain`` and ``Dr`` before any name, ``Astronomer`` before a full one."""
+    word = tokens[first].lower
+    return word in TITLES or (word in KIND_WORDS["person"] and last - first > 1)
+
+
+def _is_name(tokens: Sequence[Token], run: tuple[int, int], small: set[str]) -> bool:
+    first, last = run
+    word = tokens[first]
+    if last > first:
+        return True
+    if len(word.text) == 1 or word.lower in MONTHS or word.lower in FUNCTION_WORDS or word.lower in TITLES:
+        return False
+    opens = first == 0 or tokens[first - 1].text in '"“«(:;'
+    if not opens:
+        return True
+    follower = tokens[first + 1].lower if first + 1 < len(tokens) else ""
+    verbal = word.lower.endswith(("ed", "ing", "ly")) and (
+        follower in PREPOSITIONS or follower in FUNCTION_WORDS or follower == ","
+    )
+    return word.lower not in small and not verbal
+
+
+def _quotations(sentence: Sentence) -> list[tuple[int, int, float]]:
+    found = []
+    for match in _QUOTES.finditer(sentence.text):
+        words = match.group(1).split()
+        # Speech is quoted too; a title has capitals and no full stop.
+        if words and words[0][:1].isupper() and len(words) <= 10 and not match.group(1).endswith((".", "!", "?", ",")):
+            found.append((sentence.start + match.start(1), sentence.start + match.end(1), 0.85))
+    return found
+
+
+def _before_copula(tokens: Sequence[Token]) -> tuple[int, int, float] | None:
+    """A title with small words in it, which no run of capitals covers: ``The Keeper in the Tower is a novel``."""
+    end = next((index for index, token in enumerate(tokens[:10]) if token.lower in COPULAS or token.text in "(,"), None)
+    if not end or end < 3 or not tokens[end - 1].is_capital or tokens[0].lower in PREPOSITIONS or tokens[end].text == ",":
+        return None
+    first = 1 if tokens[0].lower in DETERMINERS else 0
+    inner = [token for token in tokens[first + 1 : end - 1] if not (token.is_capital or token.text in "':-&")]
+    titled = tokens[first].is_capital and all(token.lower in FUNCTION_WORDS and token.lower != "and" for token in inner)
+    return (
+        (tokens[0].start, tokens[end - 1].end, 0.82) if inner and titled and tokens[first].lower not in FUNCTION_WORDS else None
+    )
+
+
+def _individuals(sentence: Sentence, lexicon: Lexicon) -> list[tuple[int, int, tuple[str, ...]]]:
+    found = []
+    words = [token.lower for token in sentence.tokens] if lexicon.individuals else []
+    for index, word in enumerate(words):
+        for label, types in lexicon.individuals.get(word, ()):
+            if tuple(words[index : index + len(label)]) == label:
+                found.append((sentence.tokens[index].start, sentence.tokens[index + len(label) - 1].end, types))
+                break
+    return found

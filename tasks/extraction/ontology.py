@@ -1,0 +1,247 @@
+"""The classes, properties and named individuals that an ontology (Turtle) offers an extractor (CONTRACT 9.1)."""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from types import TracebackType
+from typing import Literal
+
+import rdflib
+from rdflib import OWL, RDF, RDFS, SKOS
+from rdflib.collection import Collection
+from rdflib.plugins.parsers.notation3 import BadSyntax
+from rdflib.term import Node
+
+from compat.errors import OntologyParseError
+
+# Relative IRIs must not come out as paths of the folder that the process happens to run in.
+_BASE = "https://ontology.invalid/"
+_LITERALS = (str(rdflib.XSD), str(RDFS.Literal), str(RDF.langString), str(RDF.PlainLiteral))
+
+
+@dataclass(frozen=True, slots=True)
+class OntologyClass:
+    """A class that has a label. ``parents`` are the direct superclasses, labelled or not."""
+
+    iri: str
+    label: str
+    alt_labels: tuple[str, ...] = ()
+    comment: str | None = None
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OntologyProperty:
+    """A property that has a label.
+
+    ``domains`` and ``ranges`` are alternatives: one that fits is enough. They hold what can be checked, so a class
+    that the ontology never declares isn't among them; an empty tuple means anything goes. Datatypes stand in
+    ``ranges`` by their IRI. A property without its own inherits them from its superproperties.
+    """
+
+    iri: str
+    label: str
+    kind: Literal["object", "datatype"]
+    alt_labels: tuple[str, ...] = ()
+    comment: str | None = None
+    domains: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Individual:
+    """A named thing that the ontology itself knows, e.g. a genre. ``types`` are labelled classes."""
+
+    iri: str
+    labels: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ontology:
+    """What one Turtle text declares, each tuple in the order of its IRIs. Compared by identity."""
+
+    classes: tuple[OntologyClass, ...]
+    properties: tuple[OntologyProperty, ...]
+    individuals: tuple[Individual, ...]
+    class_ancestors: dict[str, frozenset[str]]
+    property_ancestors: dict[str, frozenset[str]]
+
+    @cached_property
+    def class_iris(self) -> frozenset[str]:
+        """The IRIs of the classes."""
+        return frozenset(each.iri for each in self.classes)
+
+    def is_a(self, class_iri: str, ancestor_iri: str) -> bool:
+        """Whether the class is the other one, or somewhere below it."""
+        return class_iri == ancestor_iri or ancestor_iri in self.class_ancestors.get(class_iri, ())
+
+    def is_any(self, class_iris: Iterable[str], wanted: tuple[str, ...]) -> bool:
+        """Whether one of the classes is one of the wanted ones, or below it. Nothing wanted: always true."""
+        return not wanted or any(self.is_a(given, one) for given in class_iris for one in wanted)
+
+
+_parsing = threading.Lock()
+
+
+def parse_ontology(content: str) -> Ontology:
+    """The ontology in a Turtle text. Parsed once per distinct text in a process, however many threads ask.
+
+    Raises OntologyParseError, which names the line and the reason.
+    """
+    if not isinstance(content, str):
+        raise OntologyParseError(f"The ontology is {type(content).__name__}, not text; pass the content of a Turtle file")
+    # One lock for all: rdflib promises no thread safety, and a parse takes milliseconds.
+    with _parsing:
+        return _parsed(content)
+
+
+@lru_cache(maxsize=64)
+def _parsed(content: str) -> Ontology:
+    graph = rdflib.Graph()
+    try:
+        with quiet_terms():
+            graph.parse(data=content, format="turtle", publicID=_BASE)
+    except BadSyntax as error:
+        line = error._str[: error._i].count(b"\n") + 1
+        raise _unparsed(f"line {line}: {error._why}", error) from error
+    except Exception as error:  # the parser lets AssertionError, ValueError and others through for some texts
+        line_or_none = _line_of(error.__traceback__)
+        where = f"line {line_or_none}: " if line_or_none else ""
+        raise _unparsed(f"{where}{str(error).splitlines()[0] if str(error) else type(error).__name__}", error) from error
+    return _read(graph)
+
+
+def _unparsed(what: str, error: Exception) -> OntologyParseError:
+    return OntologyParseError(
+        f"The ontology isn't valid Turtle, {what}; mend that line and run again", "turtle", f"{type(error).__name__}: {error}"
+    )
+
+
+def _line_of(traceback: TracebackType | None) -> int | None:
+    """The line that the parser stood at, which only its own frame knows where the error isn't a BadSyntax."""
+    line = None
+    while traceback is not None:
+        parser = traceback.tb_frame.f_locals.get("self")
+        if isinstance(lines := getattr(parser, "lines", None), int):
+            line = lines + 1
+        traceback = traceback.tb_next
+    return line
+
+
+@contextmanager
+def quiet_terms() -> Iterator[None]:
+    """Drops what rdflib logs about odd IRIs and literals while *this* thread parses; nobody else's logging changes."""
+    thread = threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger = logging.getLogger("rdflib.term")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def _read(graph: rdflib.Graph) -> Ontology:
+    class_ancestors = _ancestors(graph, RDFS.subClassOf)
+    property_ancestors = _ancestors(graph, RDFS.subPropertyOf)
+    class_iris = {iri for kind in (OWL.Class, RDFS.Class) for iri in graph.subjects(RDF.type, kind)}
+    classes = tuple(
+        OntologyClass(
+            str(iri), label, _texts(graph, iri, SKOS.altLabel), _comment(graph, iri), _iris(graph, iri, RDFS.subClassOf)
+        )
+        for iri in _sorted(class_iris)
+        if (label := _label(graph, iri))
+    )
+    labelled = {each.iri for each in classes}
+    # A class without a label still counts as a bound where a labelled one stands below it.
+    checkable = labelled.union(*(class_ancestors.get(iri, frozenset()) for iri in labelled))
+
+    def bounds(iri: Node, predicate: Node) -> tuple[str, ...]:
+        own = _iris(graph, iri, predicate)
+        if not own:
+            nearest = sorted(property_ancestors.get(str(iri), ()), key=lambda each: (len(property_ancestors.get(each, ())), each))
+            for parent in reversed(nearest):
+                if own := _iris(graph, rdflib.URIRef(parent), predicate):
+                    break
+        if any(each in (str(OWL.Thing), str(RDFS.Resource)) for each in own):
+            return ()
+        return tuple(each for each in own if each in checkable or each.startswith(_LITERALS))
+
+    property_iris = {iri for kind in (OWL.ObjectProperty, OWL.DatatypeProperty) for iri in graph.subjects(RDF.type, kind)}
+    properties = tuple(
+        OntologyProperty(
+            iri=str(iri),
+            label=label,
+            kind="datatype" if (iri, RDF.type, OWL.DatatypeProperty) in graph else "object",
+            alt_labels=_texts(graph, iri, SKOS.altLabel),
+            comment=_comment(graph, iri),
+            domains=bounds(iri, RDFS.domain),
+            ranges=bounds(iri, RDFS.range),
+            parents=_iris(graph, iri, RDFS.subPropertyOf),
+        )
+        for iri in _sorted(property_iris)
+        if (label := _label(graph, iri))
+    )
+    subjects = {subject for subject in graph.subjects(RDF.type, None) if isinstance(subject, rdflib.URIRef)}
+    individuals = tuple(
+        Individual(str(iri), tuple(dict.fromkeys([label, *_texts(graph, iri, SKOS.altLabel)])), types)
+        for iri in _sorted(subjects - class_iris - property_iris)
+        if (types := tuple(each for each in _iris(graph, iri, RDF.type) if each in labelled)) and (label := _label(graph, iri))
+    )
+    return Ontology(classes, properties, individuals, class_ancestors, property_ancestors)
+
+
+def _sorted(iris: Iterable[Node]) -> list[rdflib.URIRef]:
+    return sorted((iri for iri in iris if isinstance(iri, rdflib.URIRef)), key=str)
+
+
+def _iris(graph: rdflib.Graph, subject: Node, predicate: Node) -> tuple[str, ...]:
+    """Objects that are IRIs, sorted. A union stands for its members."""
+    found: set[str] = set()
+    for value in graph.objects(subject, predicate):
+        union = graph.value(value, OWL.unionOf)
+        members = Collection(graph, union) if union is not None else [value]
+        found.update(str(member) for member in members if isinstance(member, rdflib.URIRef))
+    return tuple(sorted(found))
+
+
+def _texts(graph: rdflib.Graph, subject: Node, predicate: Node) -> tuple[str, ...]:
+    """Literals, sorted: those without a language first, then English, then the others."""
+    rank = {None: 0, "": 0, "en": 1}
+    literals = [value for value in graph.objects(subject, predicate) if isinstance(value, rdflib.Literal)]
+    literals.sort(key=lambda value: (rank.get((value.language or "").split("-")[0], 2), value.language or "", str(value)))
+    return tuple(dict.fromkeys(text for value in literals if (text := " ".join(str(value).split()))))
+
+
+def _label(graph: rdflib.Graph, subject: Node) -> str | None:
+    return next((text for predicate in (RDFS.label, SKOS.prefLabel) for text in _texts(graph, subject, predicate)), None)
+
+
+def _comment(graph: rdflib.Graph, subject: Node) -> str | None:
+    return next(iter(_texts(graph, subject, RDFS.comment)), None)
+
+
+def _ancestors(graph: rdflib.Graph, predicate: Node) -> dict[str, frozenset[str]]:
+    """Everything above each node, itself not included; circles do no harm."""
+    parents: dict[str, set[str]] = {}
+    for node in set(graph.subjects(predicate, None)):
+        parents[str(node)] = set(_iris(graph, node, predicate))
+    found: dict[str, frozenset[str]] = {}
+    for child in parents:
+        above: set[str] = set()
+        ahead = list(parents[child])
+        while ahead:
+            parent = ahead.pop()
+            if parent not in above:
+                above.add(parent)
+                ahead.extend(parents.get(parent, ()))
+        found[child] = frozenset(above - {child})
+    return found

@@ -1,0 +1,103 @@
+"""The arguments of a sentence: its names and values, and what its pronouns and its ``the ship`` stand for."""
+
+from collections.abc import Iterator, Mapping
+
+from tasks.extraction.entities import Evidence, Name
+from tasks.extraction.mentions import find_values
+from tasks.extraction.relations import Argument
+from tasks.extraction.sentences import Sentence
+from tasks.extraction.words import POSSESSIVES, PREPOSITIONS, PRONOUNS
+
+# A description looks no further back than this many names, so that long documents cost no more per sentence.
+_REMEMBERED = 8
+
+
+class Reader:
+    """Reads a document's sentences in order and remembers who they are about.
+
+    ``names`` are keyed by the start of their mention.
+    """
+
+    def __init__(self, names: Mapping[int, Name], evidence: Evidence) -> None:
+        self._names = names
+        self._evidence = evidence
+        self._topics: dict[str, str] = {}
+        self._recent: list[str] = []
+
+    def read(self, sentence: Sentence) -> tuple[tuple[Argument, ...], str | None]:
+        """The arguments of the next sentence, in order and without overlap, and the name that it is about."""
+        arguments: list[Argument] = []
+        for argument in sorted(self._arguments(sentence), key=lambda each: (each.first, -each.last)):
+            if not arguments or argument.first > arguments[-1].last:
+                arguments.append(argument)
+        tokens = sentence.tokens
+        subject = next(
+            (
+                each.name
+                for each in arguments
+                if each.value is None
+                and not each.possessive
+                and not (each.first and tokens[each.first - 1].lower in PREPOSITIONS)
+            ),
+            None,
+        )
+        return tuple(arguments), subject
+
+    def remember(self, arguments: tuple[Argument, ...], subject: str | None) -> None:
+        """Notes what a sentence was about, once its relations have told what its names are."""
+        for argument in arguments:
+            if argument.value is None:
+                if argument.name in self._recent:
+                    self._recent.remove(argument.name)
+                self._recent.append(argument.name)
+        del self._recent[:-_REMEMBERED]
+        if subject is not None:
+            kind = self._evidence.kind(subject)
+            if kind in (None, "person"):
+                self._topics["person"] = subject
+            if kind != "person":
+                self._topics["thing"] = subject
+
+    def _arguments(self, sentence: Sentence) -> Iterator[Argument]:
+        tokens = sentence.tokens
+        starts = {token.start: index for index, token in enumerate(tokens)}
+        ends = {token.end: index for index, token in enumerate(tokens)}
+        for index, token in enumerate(tokens):
+            name = self._names.get(token.start)
+            if name is not None:
+                end = name.mention.end_char
+                last = ends.get(end, index)
+                owner = last + 1 < len(tokens) and tokens[last + 1].lower in ("'s", "’s")
+                yield Argument(name.canonical, index, last, token.start, end, possessive=owner)
+            elif (role := PRONOUNS.get(token.lower)) and (topic := self._topics.get(role) or self._she_who_sails(token.lower)):
+                owner = token.lower in POSSESSIVES
+                yield Argument(topic, index, index, token.start, token.end, possessive=owner, spoken=False)
+            elif token.lower == "the" and (described := self._described(sentence, index)):
+                topic, last = described
+                yield Argument(topic, index, last, token.start, tokens[last].end, spoken=False)
+        for value in find_values(sentence):
+            if value.start in starts and value.end in ends:
+                yield Argument(value.text, starts[value.start], ends[value.end], value.start, value.end, value=value)
+
+    def _she_who_sails(self, pronoun: str) -> str | None:
+        """Ships are she, too, where no person was spoken of."""
+        return self._topics.get("thing") if pronoun in ("she", "her") else None
+
+    def _described(self, sentence: Sentence, index: int) -> tuple[str, int] | None:
+        """The latest name that ``the ship`` or ``the society`` may stand for, and the last token of the description."""
+        tokens = sentence.tokens
+        lexicon = self._evidence.lexicon
+        if index + 1 >= len(tokens) or tokens[index + 1].is_capital or not self._recent:
+            return None
+        stems = tuple(token.stem for token in tokens[index + 1 : index + 5])
+        label = next(((words, iri) for words, iri in lexicon.classes.get(stems[0], ()) if stems[: len(words)] == words), None)
+        last = index + (len(label[0]) if label else 1)
+        follower = tokens[last + 1] if last + 1 < len(tokens) else None
+        if follower is not None and (follower.start in self._names or follower.lower == "of"):
+            return None
+        for name in reversed(self._recent):
+            if label and lexicon.ontology.is_any(self._evidence.classes.get(name, ()), (label[1],)):
+                return name, last
+            if " " in name and name.rpartition(" ")[2].lower() == tokens[index + 1].lower:
+                return name, index + 1
+        return None

@@ -1,0 +1,67 @@
+"""An extractor of hand-written rules: deterministic, offline, and no more than a cold start."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from compat.contracts import ExtractionResult, ExtractionStats, PipelineConfig
+from tasks.extraction.chunking import split
+from tasks.extraction.entities import Evidence, Name, build_entities, gather_evidence, link_names
+from tasks.extraction.graph import assemble
+from tasks.extraction.lexicon import lexicon_of
+from tasks.extraction.mentions import find_mentions, merge_mentions
+from tasks.extraction.ontology import parse_ontology
+from tasks.extraction.references import Reader
+from tasks.extraction.relations import Proposal, deduplicate, propose_relations
+from tasks.extraction.sentences import Sentence, read_sentences
+
+
+class RulesExtractor:
+    """Reads the ontology's own words into English text: no model, no network, no learned weights.
+
+    It is there so that a batch runs anywhere. Expect little of it: on Text2KGBench its official F1 is about .09,
+    where a model trained on the ontology's own sentences reaches .31. The same input gives the same result, except
+    for ``stats.duration_ms``. Any number of threads may share one.
+    """
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        """The graph of one document. Raises OntologyParseError."""
+        started = time.perf_counter()
+        ontology = parse_ontology(ontology_content)
+        lexicon = lexicon_of(ontology)
+        chunks = split(text)
+        by_chunk = [read_sentences(chunk) for chunk in chunks]
+        mentions = merge_mentions(mention for sentences in by_chunk for mention in find_mentions(sentences, lexicon))
+        # Chunks overlap by a sentence; from here on each sentence counts once.
+        sentences = list({sentence.start: sentence for sentences in by_chunk for sentence in reversed(sentences)}.values())
+        sentences.sort(key=lambda sentence: sentence.start)
+        names = link_names(mentions, _words_before(sentences))
+        by_start = {name.mention.start_char: name for name in names}
+        evidence = gather_evidence(sentences, by_start, lexicon)
+        proposals = deduplicate(_read(sentences, by_start, evidence))
+        entities = build_entities(names, evidence, config)
+        graph = assemble(text, entities, proposals, ontology, config)
+        stats = ExtractionStats(
+            chunk_count=len(chunks),
+            mention_count=len(mentions),
+            entity_count=graph.stats.entity_count,
+            relation_count=graph.stats.relation_count,
+            duration_ms=round((time.perf_counter() - started) * 1000),
+            clustering_enabled=config.enable_incremental_clustering,
+        )
+        return ExtractionResult(graph=graph, stats=stats, config=config)
+
+
+def _words_before(sentences: Iterable[Sentence]) -> dict[int, str]:
+    return {
+        token.start: before.lower
+        for sentence in sentences
+        for before, token in zip(sentence.tokens, sentence.tokens[1:], strict=False)
+    }
+
+
+def _read(sentences: Iterable[Sentence], names: dict[int, Name], evidence: Evidence) -> Iterator[Proposal]:
+    reader = Reader(names, evidence)
+    for sentence in sentences:
+        arguments, subject = reader.read(sentence)
+        yield from propose_relations(sentence, arguments, subject, evidence)
+        reader.remember(arguments, subject)
