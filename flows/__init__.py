@@ -1,0 +1,25 @@
+"""The product's way in. ``import flows`` imports no Prefect; the engine is loaded by the first batch that it serves."""
+
+from flows.entrypoint import (
+    cancel_batch,
+    current_mode,
+    get_status,
+    list_batches,
+    resume_batch,
+    run_batch,
+    set_mode,
+    start_batch,
+    subscribe,
+)
+
+__all__ = [
+    "cancel_batch",
+    "current_mode",
+    "get_status",
+    "list_batches",
+    "resume_batch",
+    "run_batch",
+    "set_mode",
+    "start_batch",
+    "subscribe",
+]

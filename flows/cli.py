@@ -1,0 +1,286 @@
+"""The command ``knowledge-batch``. Results go to stdout, everything else to stderr; exit codes are part of the contract."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import flows
+from compat.contracts import BatchParams, BatchResult, BatchState, Failed, Failure
+from compat.errors import (
+    BatchAlreadyRunningError,
+    BatchInfrastructureError,
+    BatchNotFoundError,
+    InvalidInputError,
+    KnowledgeBatchError,
+    Problem,
+    WorkflowNotFoundError,
+)
+from compat.ids import derived_id, new_id
+from compat.store import Store
+from flows import export as exporting
+from flows import sources
+from flows.progress import shown_progress
+
+app = typer.Typer(
+    name="knowledge-batch",
+    help="Documents and an ontology go in, a knowledge graph comes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    # Plain words on stderr: an error that is folded into a box can't be searched for.
+    rich_markup_mode=None,
+)
+mode_app = typer.Typer(help="Which runtime serves the next batch, in every process.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mode_app, name="mode")
+
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch id.")]
+Format = Annotated[str, typer.Option("--format", help="table or json.", metavar="table|json")]
+Mode = Annotated[str | None, typer.Option(help="legacy or engine; without it the environment and the stored switch decide.")]
+
+
+class Exit(IntEnum):
+    """The exit codes."""
+
+    COMPLETED = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    ALREADY_RUNNING = 3
+    INFRASTRUCTURE = 4
+    NOT_FOUND = 5
+    CANCELLED = 6
+
+
+def exit_code(error: KnowledgeBatchError) -> Exit:
+    """The exit code for an error."""
+    match error:
+        case BatchAlreadyRunningError():
+            return Exit.ALREADY_RUNNING
+        case BatchInfrastructureError():
+            return Exit.INFRASTRUCTURE
+        case BatchNotFoundError() | WorkflowNotFoundError():
+            return Exit.NOT_FOUND
+    return Exit.BAD_INPUT
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a .jsonl, .csv or .parquet file, or: sample.")],
+    ontology: Annotated[
+        Path | None, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.")
+    ] = None,
+    mode: Mode = None,
+    policy: Annotated[
+        str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
+    ] = "continue-on-failure",
+    concurrency: Annotated[int, typer.Option(help="Documents in work at the same time, 1 to 20.")] = 3,
+    max_retries: Annotated[int, typer.Option(help="Rounds for failed documents under retry-failed.")] = 2,
+    no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
+    batch_id: Annotated[str | None, typer.Option(help="The batch id; made where it isn't given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
+    format: Format = "table",
+) -> None:
+    """Run a batch and show what came of it."""
+    _check_format(format)
+    found = sources.load(source, ontology)
+    params = BatchParams.parse(
+        {
+            "batchId": new_id("knowledge_batch_execution") if batch_id is None else batch_id,
+            "organizationId": derived_id("shared_organization", "local"),
+            "ontologyId": found.ontology_id,
+            "documents": found.documents(),
+            "config": {
+                "concurrency": concurrency,
+                "failurePolicy": policy,
+                "maxRetries": max_retries,
+                "enableEntityResolution": not no_resolution,
+            },
+        }
+    )
+    # Everything that can be wrong is found before the progress opens the store, which makes its file.
+    flows.current_mode(mode)
+    _finished(str(params.batch_id), lambda: flows.run_batch(params, mode), format, output)
+
+
+@app.command()
+def resume(
+    batch_id: BatchId, mode: Mode = None, output: Annotated[Path | None, typer.Option()] = None, format: Format = "table"
+) -> None:
+    """Go on with a failed or interrupted batch: only what is missing is done."""
+    _check_format(format)
+    _finished(batch_id, lambda: flows.resume_batch(batch_id, mode), format, output)
+
+
+@app.command()
+def status(batch_id: BatchId, format: Format = "table") -> None:
+    """Where a batch stands."""
+    _check_format(format)
+    state = flows.get_status(batch_id)
+    if format == "json":
+        _print_json(state.model_dump(mode="json"))
+        return
+    table = Table.grid(padding=(0, 2))
+    for key, value in state.model_dump(mode="json").items():
+        table.add_row(*_plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else str(value)))
+    _show(table)
+
+
+@app.command()
+def events(
+    batch_id: BatchId, follow: Annotated[bool, typer.Option("--follow", help="Go on until the batch has ended.")] = False
+) -> None:
+    """The events of a batch, one JSON value a line."""
+    for event in flows.subscribe(batch_id, follow):
+        _print_json(event.model_dump(mode="json"))
+
+
+@app.command()
+def cancel(batch_id: BatchId) -> None:
+    """Cancel a batch: no document starts from now on, those in work finish."""
+    _print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
+
+
+@app.command(name="list")
+def list_(limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, format: Format = "table") -> None:
+    """The newest batches."""
+    _check_format(format)
+    batches = flows.list_batches(limit)
+    if format == "json":
+        _print_json([batch.model_dump(mode="json") for batch in batches])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("batch", "mode", "status"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("documents", "failed", "entities", "relations"):
+        table.add_column(heading, justify="right")
+    table.add_column("created (UTC)")
+    for batch in batches:
+        done = f"{batch.completed_documents + batch.failed_documents}/{batch.total_documents}"
+        counts = (batch.failed_documents, batch.entity_count, batch.relation_count)
+        row = (batch.batch_id, batch.mode, batch.status, done, *map(str, counts), f"{batch.created_at:%Y-%m-%d %H:%M:%S}")
+        table.add_row(*_plain(*row))
+    _show(table)
+
+
+@app.command()
+def export(
+    batch_id: BatchId, to: Annotated[Path, typer.Option("--to", help="FILE.ttl, .nq, .jsonld, .csv or .parquet.")]
+) -> None:
+    """Write a batch's graph to a file, in the format of its ending."""
+    written = exporting.export(Store.from_settings(), batch_id, to)
+    _note(f"{written} statements in {to}")
+
+
+@mode_app.command(name="show")
+def mode_show() -> None:
+    """The mode that the next batch gets, and who says so."""
+    decision = flows.current_mode()
+    sys.stdout.write(f"{decision.mode} ({decision.reason})\n")
+
+
+@mode_app.command(name="set")
+def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy or engine.")]) -> None:
+    """Store the mode for every process, from the next batch on. Needs no Prefect."""
+    flows.set_mode(mode)
+    mode_show()
+
+
+def _finished(batch_id: str, work: Callable[[], BatchResult], format: str, output: Path | None) -> None:
+    """Runs to the end with progress shown, prints what came of it, and exits by the batch's status."""
+    began = time.monotonic()
+    with shown_progress(batch_id, Console(stderr=True)):
+        result = work()
+    seconds = time.monotonic() - began
+    state = flows.get_status(batch_id)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "result.json").write_text(result.model_dump_json(indent=1), encoding="utf-8")
+        exporting.export(Store.from_settings(), batch_id, output / "graph.ttl")
+    if format == "json":
+        sys.stdout.write(result.model_dump_json() + "\n")
+    else:
+        _print_result(result, state, seconds)
+    code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
+    raise typer.Exit(code)
+
+
+def _print_result(result: BatchResult, state: BatchState, seconds: float, most: int = 10) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("batch", *_plain(result.batch_id))
+    table.add_row("status", type(state).__name__.lower())
+    table.add_row("documents", f"{result.total_documents} ({result.success_count} extracted, {result.failure_count} failed)")
+    failures = [(item.document_id, item.result.error) for item in result.document_results if isinstance(item.result, Failure)]
+    for document_id, error in failures[:most]:
+        table.add_row("failed", *_plain(f"{document_id}: {error}"))
+    if len(failures) > most:
+        table.add_row("", f"… and {len(failures) - most} more; --format json has them all")
+    table.add_row("entities", str(result.entity_count))
+    table.add_row("relations", str(result.relation_count))
+    table.add_row("time", f"{seconds:.1f} s")
+    following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
+    verb = "resume" if isinstance(state, Failed) else "export"
+    table.add_row("next", *_plain(following.format(verb, shlex.quote(result.batch_id))))
+    _show(table)
+
+
+def _plain(*cells: str) -> list[Any]:
+    """Cells of a table as they are: ids and texts may hold what rich would take for markup."""
+    return [Text(cell) for cell in cells]
+
+
+def _show(table: Table) -> None:
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    # Without a terminal nothing may be cut or folded to a guessed width, nor padded.
+    console = Console(width=10_000)
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _check_format(value: str) -> None:
+    if value not in ("table", "json"):
+        raise InvalidInputError([Problem("format", value, "use table or json")])
+
+
+def _keep_the_terminal_ours() -> None:
+    """Prefect's console and our own log lines go to a file: the terminal shows the batch."""
+    # Read when prefect is imported, which no command does before its first engine batch.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
+
+
+def main() -> None:
+    """The command. Errors of ours become one line on stderr and their exit code."""
+    _keep_the_terminal_ours()
+    try:
+        app(prog_name="knowledge-batch", standalone_mode=True)
+    except KnowledgeBatchError as error:
+        _note(f"error: {error}")
+        raise SystemExit(int(exit_code(error))) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Prefect's embedded server, with its output in a log file instead of the caller's terminal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import prefect
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL, get_current_settings
+
+from compat.settings import Settings
+
+
+class EmbeddedServer(SubprocessASGIServer):
+    """Prefect's own server process. It inherits its parent's stderr, and ends with hundreds of lines of
+    cancelled background work; here both go to ``KNOWLEDGE_HOME/logs/prefect-server.log``."""
+
+    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
+        folder = Settings.load().home / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        application = ["--app-dir", str(Path(prefect.__file__).parents[1]), "--factory", "prefect.server.api.server:create_app"]
+        listen = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on"]
+        private = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        with (folder / "prefect-server.log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 -- our own interpreter, no input of anybody's
+                [sys.executable, "-m", "uvicorn", *application, *listen],
+                env={**os.environ, **private, **settings},
+                stdout=log,
+                stderr=log,
+            )
+
+
+def use_embedded_server() -> None:
+    """Where no API URL is set, makes Prefect's embedded server ours: Prefect keeps one an interpreter, the first that is made."""
+    if not PREFECT_API_URL.value():
+        EmbeddedServer()

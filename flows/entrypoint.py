@@ -1,0 +1,195 @@
+"""The way in: run a batch, ask after it, follow it, cancel it, resume it. Imports no Prefect until the engine is asked for."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from threading import Thread
+from typing import Any
+
+import legacy
+from compat import events
+from compat.contracts import (
+    BatchCancelled,
+    BatchEvent,
+    BatchParams,
+    BatchResult,
+    BatchStarted,
+    BatchState,
+    BatchSummary,
+    Cancelled,
+    Completed,
+    Failed,
+)
+from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
+from compat.ids import new_id
+from compat.modes import Decision, Mode, decide, parse_mode
+from compat.recorder import Recorder
+from compat.settings import Settings
+from compat.store import Claim, Store
+from tasks.extraction import load_extractor
+
+log = logging.getLogger("knowledge_batch")
+
+
+def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
+    """Runs a batch to its end and returns what came of every document.
+
+    Args:
+        params: The request; a mapping may use the JSON names (camelCase) or the attributes'.
+        mode: ``legacy`` or ``engine``; without one the environment, the stored switch, then legacy decide.
+
+    Returns:
+        The result, also where every document failed. Of a batch that is completed already, the stored one.
+
+    Raises:
+        InvalidInputError: A field, the mode or a setting is wrong; nothing was written.
+        BatchAlreadyRunningError: Another run holds this batch id.
+        InvalidStateTransitionError: The id bears other input, or has failed (resume it) or was cancelled.
+        BatchInfrastructureError: Database or Prefect failed; what finished is stored and can be resumed.
+    """
+    params, settings, store, decision = _prepared(params, mode)
+    claim = store.claim(params, decision)
+    if claim is not None:
+        _serve(store, claim, settings)
+    return store.result(_id(params))
+
+
+def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchStarted:
+    """Starts a batch and returns at once; it goes on in a thread, which the interpreter waits for at its exit.
+
+    Raises what ``run_batch`` raises before the first document. Later failures show in ``get_status``.
+    """
+    params, settings, store, decision = _prepared(params, mode)
+    claim = store.claim(params, decision)
+    if claim is not None:
+        Thread(target=_serve_unattended, args=(store, claim, settings), name=f"batch {claim.batch_id}").start()
+    return BatchStarted(batch_id=_id(params), total_documents=len(params.documents))
+
+
+def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
+    """Goes on with a failed or interrupted batch, in either mode: does what is missing and returns the whole result.
+
+    Raises BatchNotFoundError, BatchAlreadyRunningError, InvalidStateTransitionError where the batch
+    is completed or cancelled, and what ``run_batch`` raises.
+    """
+    settings = Settings.load()
+    store = Store.from_settings(settings)
+    claim = store.resume(batch_id, _decided(mode, settings, store))
+    _serve(store, claim, settings)
+    return store.result(batch_id)
+
+
+def get_status(batch_id: str) -> BatchState:
+    """Where a batch stands. One whose process died is reported Failed once its lease has run out. Raises BatchNotFoundError."""
+    return Store.from_settings().state(batch_id)
+
+
+def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
+    """The batch's stored events from the first on; with ``follow`` also those to come, up to the terminal one.
+
+    Following ends as well where the batch's process has died: then no further event will come.
+    Raises BatchNotFoundError.
+    """
+    store = Store.from_settings()
+    store.state(batch_id)
+    return events.follow(store.database, batch_id, lambda: follow and not _has_ended(store.state(batch_id)))
+
+
+def cancel_batch(batch_id: str) -> BatchCancelled:
+    """Cancels a batch: no document starts from now on, those in work finish and are recorded.
+
+    Raises BatchNotFoundError, or InvalidStateTransitionError where the batch has ended.
+    """
+    Store.from_settings().cancel(batch_id)
+    return BatchCancelled(batch_id=batch_id)
+
+
+def list_batches(limit: int = 50) -> list[BatchSummary]:
+    """The newest batches first, at most ``limit`` of them."""
+    return Store.from_settings().summaries(limit)
+
+
+def current_mode(mode: str | None = None) -> Decision:
+    """The mode that the next batch gets, and the voice that chose it. Raises InvalidInputError for a mode that is none."""
+    settings = Settings.load()
+    # Before the store is opened, which makes its file.
+    decide(mode, settings.workflow_mode, None, None)
+    return _decided(mode, settings, Store.from_settings(settings))
+
+
+def set_mode(mode: str | None) -> None:
+    """Stores the mode for every process, from the next batch on; None takes it away. Needs no Prefect."""
+    if mode is not None:
+        _refuse_unbuilt(parse_mode(mode))
+    Store.from_settings().set_switch("mode", mode)
+
+
+def _prepared(params: BatchParams | Mapping[str, Any], mode: str | None) -> tuple[BatchParams, Settings, Store, Decision]:
+    """Everything that can be wrong is found here, before anything is written."""
+    checked = BatchParams.parse(params)
+    if checked.batch_id is None:
+        checked = checked.model_copy(update={"batch_id": new_id("knowledge_batch_execution")})
+    settings = Settings.load()
+    # Before the store is opened, which makes its file.
+    decide(mode, settings.workflow_mode, None, None)
+    load_extractor(settings.extractor)
+    store = Store.from_settings(settings)
+    return checked, settings, store, _decided(mode, settings, store)
+
+
+def _decided(mode: str | None, settings: Settings, store: Store) -> Decision:
+    switches = store.switches()
+    decision = decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("latch"))
+    _refuse_unbuilt(decision.mode)
+    return decision
+
+
+def _refuse_unbuilt(mode: Mode) -> None:
+    if mode == Mode.SHADOW:
+        raise InvalidInputError([Problem("mode", "shadow", "isn't built in this version; use legacy or engine")])
+
+
+def _id(params: BatchParams) -> str:
+    assert params.batch_id is not None  # noqa: S101 -- _prepared has seen to it
+    return params.batch_id
+
+
+def _has_ended(state: BatchState) -> bool:
+    return isinstance(state, Completed | Failed | Cancelled)
+
+
+def _serve(store: Store, claim: Claim, settings: Settings) -> None:
+    """The mode switch: hands the batch to its runtime, and to legacy where the engine's machinery fails."""
+    if claim.mode == Mode.ENGINE:
+        reason = _failure_of_engine(claim)
+        if reason is None:
+            return
+        if not settings.workflow_enable_legacy_rollback:
+            store.fail(claim, reason)
+            raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
+        log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
+        claim = store.hand_over(claim, Mode.LEGACY, reason)
+    with Recorder(store, claim, settings.retry_base_seconds) as recorder:
+        legacy.run(recorder, load_extractor(settings.extractor))
+
+
+def _failure_of_engine(claim: Claim) -> str | None:
+    """Runs the engine. Why its machinery failed, or None where the batch has ended."""
+    try:
+        from flows import batch
+
+        batch.run(claim)
+    except (LeaseLostError, BatchInfrastructureError):
+        # Another one has the batch, or the store is away: legacy couldn't go on either.
+        raise
+    except Exception as error:
+        log.debug("batch %s: the engine failed", claim.batch_id, exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _serve_unattended(store: Store, claim: Claim, settings: Settings) -> None:
+    try:
+        _serve(store, claim, settings)
+    except Exception:
+        # Nobody waits for this thread; the rows tell, and the log says why.
+        log.exception("batch %s ended early; go on with knowledge-batch resume %s", claim.batch_id, claim.batch_id)

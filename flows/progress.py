@@ -1,0 +1,68 @@
+"""What a person sees of a batch that runs: a bar on a terminal, a line now and then elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from compat.contracts import BatchState, Extracting, Pending, Resolving
+from compat.errors import KnowledgeBatchError
+from compat.store import Store
+
+# Seconds between two looks at the batch.
+BAR_SECONDS, LINE_SECONDS = 0.2, 2.0
+
+
+@contextmanager
+def shown_progress(batch_id: str, console: Console) -> Iterator[None]:
+    """Shows the batch's progress on ``console`` while the block runs."""
+    left = Event()
+    watcher = Thread(target=_bar if console.is_terminal else _lines, args=(batch_id, console, left), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        left.set()
+        watcher.join()
+
+
+def _look(batch_id: str) -> BatchState | None:
+    try:
+        return Store.from_settings().state(batch_id)
+    except KnowledgeBatchError:
+        # Not claimed yet, or refused: whoever runs the batch tells.
+        return None
+
+
+def _bar(batch_id: str, console: Console, left: Event) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("documents"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("starting", total=None)
+        while not left.wait(BAR_SECONDS):
+            match _look(batch_id):
+                case Extracting(completed_documents=done, total_documents=total):
+                    progress.update(bar, description="extracting", completed=done, total=total)
+                case Resolving():
+                    progress.update(bar, description="resolving ")
+
+
+def _lines(batch_id: str, console: Console, left: Event) -> None:
+    said = ""
+    while not left.wait(LINE_SECONDS if said else BAR_SECONDS):
+        line = _line(_look(batch_id))
+        if line and line != said:
+            console.print(line, markup=False, highlight=False)
+            said = line
+
+
+def _line(state: BatchState | None) -> str:
+    match state:
+        case Pending():
+            return "starting"
+        case Extracting(completed_documents=done, total_documents=total):
+            return f"extracting: {done} of {total} documents"
+        case Resolving():
+            return "resolving entities across documents"
+    return ""

@@ -1,0 +1,14 @@
+"""The Prefect task that resolves entities across a batch's documents."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from compat.recorder import Recorder
+from tasks.extraction import resolve
+
+
+# A resolution that fails counts as nothing merged, so there is nothing that a retry would mend.
+@task(name="resolve-entities", retries=0, cache_policy=NO_CACHE, persist_result=False)
+def resolve_entities(recorder: Recorder) -> int:
+    """Returns how many entities were merged into another."""
+    return recorder.resolve(resolve)

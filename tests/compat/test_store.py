@@ -1,0 +1,271 @@
+"""Claims, leases, resumes, cancels and ends, on SQLite and PostgreSQL."""
+
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+import faults
+import flows
+from compat import events
+from compat.contracts import BatchParams, Cancelled, Completed, Extracting, Failed, Pending, Resolving
+from compat.errors import (
+    BatchAlreadyRunningError,
+    BatchInfrastructureError,
+    BatchNotFoundError,
+    InvalidInputError,
+    InvalidStateTransitionError,
+    LeaseLostError,
+)
+from compat.modes import Decision, Mode
+from compat.recorder import Recorder
+from compat.schema import BatchExecution, BatchRun, WorkflowExecution
+from compat.store import Claim, Store
+
+LEGACY = Decision(Mode.LEGACY, "a test")
+
+
+@pytest.fixture
+def store(on_any_database: str) -> Store:
+    return Store.from_settings()
+
+
+@pytest.fixture
+def params(request_of: Any) -> BatchParams:
+    return BatchParams.parse(request_of([faults.document("a"), faults.document("b")], batch_id="the batch"))
+
+
+@pytest.fixture
+def claim(store: Store, params: BatchParams) -> Claim:
+    claim = store.claim(params, LEGACY)
+    assert claim is not None
+    return claim
+
+
+def tags(store: Store, batch_id: str = "the batch") -> list[str]:
+    return [type(event).__name__ for _, event in events.stored_events(store.database, batch_id)]
+
+
+def expire(store: Store) -> None:
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE knowledge_batch_run SET heartbeat_at = '2000-01-01 00:00:00'"))
+
+
+def test_a_claimed_batch_is_pending_and_an_old_reader_finds_it(store: Store, claim: Claim) -> None:
+    assert store.state("the batch") == Pending(batch_id="the batch")
+    query = text(
+        "SELECT id, status FROM knowledge_workflow_execution WHERE workflow_type = 'batch_extraction' "
+        "AND input->>'batchId' = :id ORDER BY created_at DESC LIMIT 1"
+    )
+    with store.database.read() as connection:
+        assert connection.execute(query, {"id": "the batch"}).one() == (claim.execution_id, "pending")
+
+
+def test_of_many_callers_one_wins(store: Store, params: BatchParams) -> None:
+    won, refused = [], []
+
+    def call() -> None:
+        try:
+            won.append(store.claim(params, LEGACY))
+        except BatchAlreadyRunningError:
+            refused.append(1)
+
+    threads = [threading.Thread(target=call) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(refused)) == (1, 15)
+
+
+def test_the_same_id_with_other_input_is_refused(store: Store, claim: Claim, params: BatchParams) -> None:
+    other = params.model_copy(update={"organization_id": "another"})
+    with pytest.raises(InvalidStateTransitionError, match="bears other input"):
+        store.claim(other, LEGACY)
+
+
+def test_a_completed_batch_is_not_claimed_again(store: Store, claim: Claim, params: BatchParams) -> None:
+    with Recorder(store, claim) as recorder:
+        recorder.begin()
+        recorder.finish()
+    assert store.claim(params, LEGACY) is None
+
+
+def test_a_batch_without_a_heartbeat_is_reported_failed_and_can_be_resumed(store: Store, claim: Claim) -> None:
+    expire(store)
+    state = store.state("the batch")
+    assert isinstance(state, Failed)
+    assert "knowledge-batch resume the batch" in state.error
+    assert store.resume("the batch", LEGACY).owner != claim.owner
+
+
+def test_a_live_batch_is_not_resumed(store: Store, claim: Claim) -> None:
+    with pytest.raises(BatchAlreadyRunningError):
+        store.resume("the batch", LEGACY)
+
+
+def test_whoever_lost_the_batch_writes_nothing_more(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    expire(store)
+    store.resume("the batch", LEGACY)
+    with pytest.raises(LeaseLostError):
+        recorder.attempt("a", faults.ScriptedExtractor())
+    with pytest.raises(LeaseLostError):
+        recorder.finish()
+    assert faults.knocks() == {}
+
+
+def test_a_released_batch_can_be_resumed_at_once(store: Store, claim: Claim) -> None:
+    store.release(claim)
+    assert store.resume("the batch", LEGACY).generation == 1
+
+
+def test_a_cancel_stops_the_next_document_and_the_batch_ends_cancelled(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    assert recorder.attempt("a", faults.ScriptedExtractor()) == "succeeded"
+    store.cancel("the batch")
+    assert recorder.attempt("b", faults.ScriptedExtractor()) == "stopped"
+    recorder.finish()
+    assert store.state("the batch") == Cancelled(batch_id="the batch", completed_documents=1, total_documents=2)
+    assert tags(store) == ["BatchCreated", "DocumentStarted", "DocumentCompleted", "BatchFailed"]
+    assert faults.knocks() == {"a": 1}
+
+
+def test_a_batch_that_nobody_holds_is_cancelled_at_once(store: Store, claim: Claim) -> None:
+    expire(store)
+    store.cancel("the batch")
+    assert isinstance(store.state("the batch"), Cancelled)
+    with pytest.raises(InvalidStateTransitionError):
+        store.resume("the batch", LEGACY)
+
+
+def test_a_finished_batch_is_not_cancelled(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    recorder.finish()
+    with pytest.raises(InvalidStateTransitionError, match="is Completed"):
+        store.cancel("the batch")
+    assert isinstance(store.state("the batch"), Completed)
+
+
+def test_the_first_terminal_status_stands(store: Store, claim: Claim) -> None:
+    store.fail(claim, "the server went away")
+    with pytest.raises(LeaseLostError):
+        store.finish(claim)
+    assert store.fail(claim, "again") == "failed"
+    assert store.state("the batch") == Failed(batch_id="the batch", failed_documents=0, error="the server went away")
+    assert tags(store) == ["BatchFailed"]
+
+
+def test_states_follow_the_work(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    assert store.state("the batch") == Extracting(batch_id="the batch", completed_documents=0, total_documents=2, progress=0)
+    recorder.attempt("a", faults.ScriptedExtractor())
+    assert store.state("the batch") == Extracting(batch_id="the batch", completed_documents=1, total_documents=2, progress=0.5)
+    seen = []
+
+    class Resolution:
+        canonical: dict[str, str] = {}  # noqa: RUF012
+        merge_count = 7
+
+    def resolver(entities: Any) -> Resolution:
+        seen.extend(document for document, _ in entities)
+        assert store.state("the batch") == Resolving(batch_id="the batch", progress=0)
+        return Resolution()
+
+    assert recorder.resolve(resolver) == 7
+    assert seen == ["a", "a"]
+    assert store.state("the batch") == Resolving(batch_id="the batch", progress=1)
+
+
+def test_a_resolution_that_fails_merges_nothing_and_fails_nothing(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+
+    def broken(entities: Any) -> Any:
+        raise RuntimeError("no")
+
+    assert recorder.resolve(broken) == 0
+    assert recorder.finish() == "completed"
+    assert tags(store) == ["BatchCreated", "ResolutionStarted", "ResolutionCompleted", "BatchCompleted"]
+
+
+def test_a_hand_over_says_from_to_and_why_and_shuts_the_first_one_out(store: Store, claim: Claim) -> None:
+    Recorder(store, claim).begin()
+    taken = store.hand_over(claim, Mode.ENGINE, "a test")
+    with pytest.raises(LeaseLostError):
+        store.finish(claim)
+    with store.database.read() as connection:
+        row = connection.execute(select(WorkflowExecution.input).where(WorkflowExecution.id == claim.execution_id)).scalar_one()
+    assert row["executionMode"] == "engine"
+    assert row["rolledBackFrom"] == "legacy"
+    assert row["rollbackReason"] == "a test"
+    assert store.finish(taken) == "completed"
+
+
+def test_an_unknown_batch_is_not_found(store: Store) -> None:
+    for ask in (store.state, store.result, store.cancel, lambda batch_id: store.resume(batch_id, LEGACY)):
+        with pytest.raises(BatchNotFoundError, match="No batch nobody"):
+            ask("nobody")
+
+
+def test_a_failed_claim_writes_nothing_at_all(store: Store, params: BatchParams) -> None:
+    with store.database.write() as connection:
+        connection.execute(text("ALTER TABLE knowledge_batch_document RENAME TO elsewhere"))
+    with pytest.raises(BatchInfrastructureError) as caught:
+        store.claim(params, LEGACY)
+    assert caught.value.operation == "batch_create_execution"
+    with store.database.read() as connection:
+        for table in (BatchRun, BatchExecution, WorkflowExecution):
+            assert connection.execute(select(table)).all() == []
+
+
+def test_a_terminal_write_that_fails_is_an_infrastructure_error_and_the_work_is_kept(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    recorder.attempt("a", faults.ScriptedExtractor())
+    with store.database.write() as connection:
+        connection.execute(text("ALTER TABLE knowledge_workflow_execution RENAME COLUMN output TO elsewhere"))
+    with pytest.raises(BatchInfrastructureError):
+        recorder.finish()
+    with store.database.write() as connection:
+        connection.execute(text("ALTER TABLE knowledge_workflow_execution RENAME COLUMN elsewhere TO output"))
+    assert store.result("the batch").success_count == 1
+    expire(store)
+    assert flows.resume_batch("the batch").success_count == 2
+    assert faults.knocks() == {"a": 1, "b": 1}
+
+
+def test_an_event_log_that_fails_does_not_fail_the_batch(on_any_database: str, store: Store, request_of: Any) -> None:
+    with store.database.write() as connection:
+        connection.execute(text("ALTER TABLE knowledge_batch_event RENAME COLUMN payload TO elsewhere"))
+    result = flows.run_batch(request_of([faults.document("a", fail=1)], batch_id="mute"))
+    assert result.success_count == 1
+    assert isinstance(store.state("mute"), Completed)
+
+
+def test_switches_are_seen_by_the_next_reader(store: Store) -> None:
+    store.set_switch("mode", "engine")
+    assert store.switches() == {"mode": "engine"}
+    store.set_switch("mode", None)
+    assert store.switches() == {}
+
+
+def test_failures_keep_class_text_and_attempt(on_any_database: str, request_of: Any) -> None:
+    documents = [faults.document("a", fail=faults.ALWAYS), faults.document("b", fail=1, how="ontology"), faults.document("c")]
+    flows.run_batch(request_of(documents, batch_id="failing"))
+    found = Store.from_settings().failures("failing")
+    assert list(found) == ["a", "b"]
+    assert (found["a"].attempt, type(found["a"].__cause__)) == (4, faults.FlakyServiceError)
+    assert (found["b"].attempt, type(found["b"].__cause__).__name__) == (1, "OntologyParseError")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_cannot_serve_is_refused_by_name(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("KNOWLEDGE_DATABASE_URL", url)
+    with pytest.raises(InvalidInputError, match="KNOWLEDGE_DATABASE_URL"):
+        Store.from_settings()
