@@ -175,19 +175,6 @@ class LeaseLostError(KnowledgeBatchError):
         super().__init__(f"Batch {batch_id} is no longer held by this run; knowledge-batch status {batch_id} tells who has it")
 
 
-class BatchStoppedError(KnowledgeBatchError):
-    """No new document may start: the batch was cancelled, or this process is being stopped."""
-
-    fields = ("batch_id", "reason")
-
-    def __init__(self, batch_id: str, reason: str) -> None:
-        self.batch_id = batch_id
-        self.reason = reason
-        super().__init__(
-            f"Batch {batch_id} starts no new document: {reason}; knowledge-batch status {batch_id} shows where it stands"
-        )
-
-
 @dataclass(frozen=True)
 class StoredError:
     """An error as the store keeps it: class, text, and whether another attempt could help."""

@@ -1,60 +1,26 @@
 """The persistence adapter: who holds a batch, how it goes on, and how it ends. Every promise here is a row, never memory."""
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Row, select, update
 
 from compat import events
-from compat.contracts import (
-    BatchCompleted,
-    BatchConfig,
-    BatchEvent,
-    BatchFailed,
-    BatchParams,
-    BatchResult,
-    BatchState,
-    BatchSummary,
-    DocumentResult,
-    ExtractionResult,
-    Failed,
-    Failure,
-    Success,
-    utc_now,
-)
-from compat.database import Database, database
-from compat.errors import (
-    ActivityFailedError,
-    BatchAlreadyRunningError,
-    BatchInfrastructureError,
-    BatchNotFoundError,
-    InvalidStateTransitionError,
-    LeaseLostError,
-    StoredError,
-)
-from compat.ids import content_hash, derived_id, new_id
+from compat.contracts import BatchCompleted, BatchConfig, BatchEvent, BatchFailed, BatchParams, utc_now
+from compat.database import database
+from compat.errors import BatchAlreadyRunningError, BatchNotFoundError, InvalidStateTransitionError, LeaseLostError
+from compat.ids import new_id
+from compat.intake import insert_batch, params_hash
 from compat.modes import Decision, Mode
-from compat.policy import ACTIVITY_NAME, ALL_FAILED, CANCELLED_BY_USER, RESOLUTION_NAME, terminal_status
-from compat.schema import (
-    BatchDocument,
-    BatchEventRow,
-    BatchExecution,
-    BatchRun,
-    DocumentOutcome,
-    OntologyContent,
-    Switch,
-    WorkflowExecution,
-)
+from compat.policy import ALL_FAILED, CANCELLED_BY_USER, RESOLUTION_NAME, terminal_status
+from compat.reader import MAIN, Reader, infrastructure, is_run, run_query
+from compat.schema import BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, Switch, WorkflowExecution
 from compat.settings import Settings
-from compat.sql import insert_if_new, insert_or_ignore, upsert
-from compat.status import TERMINAL, RowStatus, Snapshot, batch_state, check_transition
-
-MAIN = "main"
+from compat.sql import insert_if_new, upsert
+from compat.status import TERMINAL, RowStatus, check_transition
 
 
 @dataclass(frozen=True)
@@ -73,18 +39,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class StoredExtraction:
-    """One document's extraction and what is known of its making."""
-
-    extraction_id: str
-    document_id: str
-    organization_id: str
-    started_at: datetime
-    ended_at: datetime
-    result: ExtractionResult
-
-
-@dataclass(frozen=True)
 class Signals:
     """What the holder of a batch learns at a heartbeat."""
 
@@ -92,21 +46,18 @@ class Signals:
     cancel_requested: bool
 
 
-@contextmanager
-def infrastructure(batch_id: str, operation: str) -> Iterator[None]:
-    """Turns a failing database into BatchInfrastructureError; what was begun is rolled back."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise BatchInfrastructureError(batch_id, operation, f"{type(error).__name__}: {error}") from error
+@dataclass(frozen=True)
+class Unfinished:
+    """A batch that has not ended, its holder's token, its flow run, and whether its lease has run out."""
+
+    batch_id: str
+    owner: str | None
+    flow_run_id: str | None
+    dead: bool
 
 
-class Store:
+class Store(Reader):
     """Claims, leases, ends and switches of the batches in one database."""
-
-    def __init__(self, database: Database, lease_seconds: float = 60.0) -> None:
-        self.database = database
-        self.lease_seconds = lease_seconds
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> "Store":
@@ -151,7 +102,7 @@ class Store:
                 "heartbeat_at": utc_now(),
             }
             if insert_if_new(connection, BatchRun, run_row):
-                _insert_batch(connection, claim, params)
+                insert_batch(connection, params, batch_id, claim.execution_id, claim.mode.value)
                 return claim
             run = _locked_run(connection, batch_id)
             if run.params_hash != digest:
@@ -226,7 +177,7 @@ class Store:
             }
             connection.execute(update(WorkflowExecution).where(WorkflowExecution.id == run.execution_id).values(input=row_input))
             connection.execute(
-                update(BatchRun).where(*_is_run(claim.batch_id, claim.run)).values(rolled_back_from=claim.mode.value)
+                update(BatchRun).where(*is_run(claim.batch_id, claim.run)).values(rolled_back_from=claim.mode.value)
             )
             return self._take(connection, run, Decision(to, f"rolled back from {claim.mode}: {reason}"), claim.generation)
 
@@ -234,7 +185,7 @@ class Store:
         owner = uuid.uuid4().hex
         connection.execute(
             update(BatchRun)
-            .where(*_is_run(run.batch_id, run.run))
+            .where(*is_run(run.batch_id, run.run))
             .values(owner=owner, heartbeat_at=utc_now(), generation=generation)
             .values(mode=decision.mode.value, mode_reason=decision.reason)
         )
@@ -243,7 +194,7 @@ class Store:
     def held(self, batch_id: str, owner: str) -> Claim:
         """The claim behind a token, for a runtime that was handed only the two. Raises LeaseLostError."""
         with infrastructure(batch_id, "batch_run_dispatch"), self.database.read() as connection:
-            run = connection.execute(_run_query(batch_id)).first()
+            run = connection.execute(run_query(batch_id)).first()
         if run is None or run.owner != owner:
             raise LeaseLostError(batch_id)
         return _claim_of(run, owner)
@@ -255,7 +206,7 @@ class Store:
         with self.database.write() as connection:
             cancel = connection.execute(
                 update(BatchRun)
-                .where(*_is_run(claim.batch_id, claim.run), BatchRun.owner == claim.owner)
+                .where(*is_run(claim.batch_id, claim.run), BatchRun.owner == claim.owner)
                 .values(heartbeat_at=utc_now())
                 .returning(BatchRun.cancel_requested_at)
             ).first()
@@ -266,13 +217,9 @@ class Store:
         with self.database.write() as connection:
             connection.execute(
                 update(BatchRun)
-                .where(*_is_run(claim.batch_id, claim.run), BatchRun.owner == claim.owner)
+                .where(*is_run(claim.batch_id, claim.run), BatchRun.owner == claim.owner)
                 .values(owner=None, heartbeat_at=utc_now() - timedelta(seconds=self.lease_seconds))
             )
-
-    def is_dead(self, status: str, heartbeat_at: datetime) -> bool:
-        """Whether a batch that has not ended has lost its holder: no heartbeat for a whole lease."""
-        return status not in TERMINAL and utc_now() - heartbeat_at >= timedelta(seconds=self.lease_seconds)
 
     def _refuse_if_alive(self, run: Row[Any]) -> None:
         if run.status not in TERMINAL and not self.is_dead(run.status, run.heartbeat_at):
@@ -298,11 +245,7 @@ class Store:
 
     def fail(self, claim: Claim, reason: str) -> RowStatus:
         """Ends a batch whose machinery failed; it can be resumed. A claim that no longer holds changes nothing."""
-        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.database.write() as connection:
-            run = _locked_run(connection, claim.batch_id, claim.run)
-            if run.owner != claim.owner:
-                return RowStatus(run.status)
-            return end(connection, run, RowStatus.FAILED, reason)
+        return self.abandon(claim.batch_id, claim.owner, reason)
 
     def cancel(self, batch_id: str) -> None:
         """Asks for the end of a batch. Where nobody holds it, it ends here and now.
@@ -314,152 +257,54 @@ class Store:
             check_transition(batch_id, _state_name(run), "Cancelled")
             connection.execute(
                 update(BatchRun)
-                .where(*_is_run(batch_id, MAIN), BatchRun.cancel_requested_at.is_(None))
+                .where(*is_run(batch_id, MAIN), BatchRun.cancel_requested_at.is_(None))
                 .values(cancel_requested_at=utc_now())
             )
             if self.is_dead(run.status, run.heartbeat_at):
                 end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
 
-    # --- Reads ------------------------------------------------------------------------------------------------------
+    def reconcile(self, batch_id: str) -> RowStatus:
+        """Writes down what a dead batch has come to: failed, or cancelled where that was asked for. Returns the row's status.
 
-    def state(self, batch_id: str) -> BatchState:
-        """Where the batch stands. One that lost its holder is reported failed, whatever its row still says.
-
-        Raises BatchNotFoundError, and BatchInfrastructureError (``batch_get_status``) where the database fails.
+        A live batch is left alone, and so is one that has ended: of many who reconcile, one writes.
+        Raises BatchNotFoundError.
         """
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            run = connection.execute(_run_query(batch_id)).first()
-            if run is None:
-                raise BatchNotFoundError(batch_id)
-            resolving = run.last_activity_name == RESOLUTION_NAME
-            key = f"resolution:{run.generation}:completed"
-            resolved = resolving and events.is_told(connection, batch_id, key)
-        if self.is_dead(run.status, run.heartbeat_at):
-            return Failed(batch_id=batch_id, failed_documents=run.failed_documents, error=self.interrupted(batch_id))
-        return batch_state(
-            Snapshot(
-                batch_id=batch_id,
-                status=RowStatus(run.status),
-                resolving=resolving,
-                resolved=resolved,
-                completed_documents=run.completed_documents,
-                failed_documents=run.failed_documents,
-                total_documents=run.total_documents,
-                entity_count=run.entity_count,
-                relation_count=run.relation_count,
-                error=run.error,
-            )
-        )
+        with infrastructure(batch_id, "batch_run_dispatch"), self.database.write() as connection:
+            run = _locked_run(connection, batch_id)
+            if not self.is_dead(run.status, run.heartbeat_at):
+                return RowStatus(run.status)
+            return _end_abandoned(connection, run, self.interrupted(batch_id))
 
-    def has_ended(self, batch_id: str) -> bool:
-        """Whether the batch's row bears a terminal status. Raises BatchNotFoundError."""
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            status = connection.execute(select(BatchExecution.status).where(BatchExecution.id == batch_id)).scalar()
-        if status is None:
-            raise BatchNotFoundError(batch_id)
-        return status in TERMINAL
+    def abandon(self, batch_id: str, owner: str | None, reason: str) -> RowStatus:
+        """Ends a batch whose holder is known to be gone, before its lease runs out. Returns the row's status.
 
-    def interrupted(self, batch_id: str) -> str:
-        """What is said of a batch whose holder is dead."""
-        return f"Interrupted: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {batch_id}"
+        ``owner`` is the token of that holder; where another one has taken the batch since, nothing is changed.
+        """
+        with infrastructure(batch_id, "batch_run_dispatch"), self.database.write() as connection:
+            run = _locked_run(connection, batch_id)
+            if run.owner != owner:
+                return RowStatus(run.status)
+            return _end_abandoned(connection, run, reason)
 
-    def result(self, batch_id: str) -> BatchResult:
-        """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
+    def unfinished(self) -> list[Unfinished]:
+        """The batches whose rows bear no terminal status, oldest first."""
         query = (
-            select(DocumentOutcome)
-            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome.is_not(None))
-            .order_by(DocumentOutcome.position)
-        )
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            if connection.execute(_run_query(batch_id)).first() is None:
-                raise BatchNotFoundError(batch_id)
-            documents = [
-                DocumentResult(
-                    document_id=row.document_id,
-                    result=Success(extraction=ExtractionResult.model_validate(row.extraction))
-                    if row.outcome == "succeeded"
-                    else Failure(error=_stored_error(row).text),
-                )
-                for row in connection.execute(query)
-            ]
-        graphs = [document.result.extraction.graph for document in documents if isinstance(document.result, Success)]
-        return BatchResult(
-            batch_id=batch_id,
-            document_results=tuple(documents),
-            total_documents=len(documents),
-            success_count=len(graphs),
-            failure_count=len(documents) - len(graphs),
-            entity_count=sum(len(graph.entities) for graph in graphs),
-            relation_count=sum(len(graph.relations) for graph in graphs),
-        )
-
-    def extractions(self, batch_id: str) -> Iterator[StoredExtraction]:
-        """The extracted documents in the order of the request, a block of them in memory at a time. Raises BatchNotFoundError."""
-        query = (
-            select(DocumentOutcome, BatchRun.organization_id)
-            .join(BatchRun, (BatchRun.batch_id == DocumentOutcome.batch_id) & (BatchRun.run == DocumentOutcome.run))
-            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "succeeded")
-            .order_by(DocumentOutcome.position)
-            .execution_options(yield_per=100)
-        )
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            if connection.execute(_run_query(batch_id)).first() is None:
-                raise BatchNotFoundError(batch_id)
-            for row in connection.execute(query):
-                yield StoredExtraction(
-                    extraction_id=extraction_id(batch_id, MAIN, row.document_id),
-                    document_id=row.document_id,
-                    organization_id=row.organization_id,
-                    started_at=row.started_at,
-                    ended_at=row.ended_at,
-                    result=ExtractionResult.model_validate(row.extraction),
-                )
-
-    def failures(self, batch_id: str) -> dict[str, ActivityFailedError]:
-        """Failed documents by id. The error's ``__cause__`` is of the class that the extractor raised."""
-        query = select(DocumentOutcome).where(
-            DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "failed"
-        )
-        found = {}
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            for row in connection.execute(query.order_by(DocumentOutcome.position)):
-                error = _stored_error(row)
-                execution_id = document_execution_id(batch_id, MAIN, row.document_id)
-                found[row.document_id] = ActivityFailedError(execution_id, ACTIVITY_NAME, row.attempts, error.text)
-                found[row.document_id].__cause__ = error.restore()
-        return found
-
-    def summaries(self, limit: int = 50) -> list[BatchSummary]:
-        """The newest batches first. One that lost its holder reads failed."""
-        query = (
-            select(BatchExecution, BatchRun.mode, BatchRun.heartbeat_at)
-            .join(BatchRun, (BatchRun.batch_id == BatchExecution.id) & (BatchRun.run == MAIN))
-            .order_by(BatchExecution.created_at.desc(), BatchExecution.id)
-            .limit(limit)
+            select(BatchRun.batch_id, BatchRun.owner, BatchRun.flow_run_id, BatchRun.heartbeat_at, BatchExecution.status)
+            .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
+            .where(BatchRun.run == MAIN, BatchExecution.status.not_in(TERMINAL))
+            .order_by(BatchRun.created_at)
         )
         with self.database.read() as connection:
-            rows = connection.execute(query).all()
-        found = []
-        for row in rows:
-            dead = self.is_dead(row.status, row.heartbeat_at)
-            found.append(
-                BatchSummary(
-                    batch_id=row.id,
-                    organization_id=row.organization_id,
-                    ontology_id=row.ontology_id,
-                    mode=row.mode,
-                    status=RowStatus.FAILED if dead else row.status,
-                    total_documents=row.total_documents,
-                    completed_documents=row.completed_documents,
-                    failed_documents=row.failed_documents,
-                    entity_count=row.entity_count,
-                    relation_count=row.relation_count,
-                    created_at=row.created_at,
-                    completed_at=row.completed_at,
-                    error=self.interrupted(row.id) if dead else row.error,
-                )
-            )
-        return found
+            return [
+                Unfinished(row.batch_id, row.owner, row.flow_run_id, self.is_dead(row.status, row.heartbeat_at))
+                for row in connection.execute(query)
+            ]
+
+    def note_flow_run(self, claim: Claim, flow_run_id: str) -> None:
+        """Keeps which flow run serves the batch, for whoever asks Prefect about it."""
+        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.database.write() as connection:
+            held_run(connection, claim)
+            connection.execute(update(BatchRun).where(*is_run(claim.batch_id, claim.run)).values(flow_run_id=flow_run_id))
 
     # --- Switches ---------------------------------------------------------------------------------------------------
 
@@ -477,112 +322,8 @@ class Store:
                 upsert(connection, Switch, {"name": name, "value": value, "updated_at": utc_now()})
 
 
-def document_execution_id(batch_id: str, run: str, document_id: str) -> str:
-    """The id of a document's execution row in one run of a batch."""
-    return derived_id("knowledge_workflow_execution", batch_id, run, document_id)
-
-
-def extraction_id(batch_id: str, run: str, document_id: str) -> str:
-    """The id of one document's extraction in one run of a batch."""
-    return derived_id("knowledge_extraction", batch_id, run, document_id)
-
-
-def _stored_error(row: Row[Any]) -> StoredError:
-    return StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ()))
-
-
-def params_hash(params: BatchParams) -> str:
-    """What makes two requests the same, the batch id apart: organization, ontology, config, and every document in order."""
-    parts = [params.organization_id, params.ontology_id, params.config.model_dump_json()]
-    ontologies: dict[str, str] = {}
-    for document in params.documents:
-        if document.ontology_content not in ontologies:
-            ontologies[document.ontology_content] = content_hash(document.ontology_content)
-        parts += [document.document_id, content_hash(document.text), ontologies[document.ontology_content]]
-    return content_hash("\n".join(content_hash(part) for part in parts))
-
-
-def _insert_batch(connection: Connection, claim: Claim, params: BatchParams) -> None:
-    config = params.config
-    common = {"organization_id": params.organization_id, "status": RowStatus.PENDING.value}
-    connection.execute(
-        BatchExecution.__table__.insert(),  # type: ignore[attr-defined]
-        {
-            **common,
-            "id": claim.batch_id,
-            "ontology_id": params.ontology_id,
-            "document_ids": [document.document_id for document in params.documents],
-            "total_documents": len(params.documents),
-            "concurrency": config.concurrency,
-            "failure_policy": config.failure_policy.value,
-            "max_retries": config.max_retries,
-            "enable_entity_resolution": config.enable_entity_resolution,
-            "config": config.model_dump(mode="json"),
-        },
-    )
-    connection.execute(
-        WorkflowExecution.__table__.insert(),  # type: ignore[attr-defined]
-        {
-            **common,
-            "id": claim.execution_id,
-            "workflow_type": "batch_extraction",
-            "input": {
-                "batchId": claim.batch_id,
-                "totalDocuments": len(params.documents),
-                "concurrency": config.concurrency,
-                "failurePolicy": config.failure_policy.value,
-                "executionMode": claim.mode.value,
-            },
-        },
-    )
-    hashes: dict[str, str] = {}
-    rows = []
-    for position, document in enumerate(params.documents):
-        content = document.ontology_content
-        if content not in hashes:
-            hashes[content] = content_hash(content)
-        rows.append(
-            {
-                "batch_id": claim.batch_id,
-                "position": position,
-                "document_id": document.document_id,
-                "text": document.text,
-                "content_hash": content_hash(document.text),
-                "ontology_hash": hashes[content],
-            }
-        )
-    insert_or_ignore(connection, OntologyContent, *({"hash": digest, "content": text} for text, digest in hashes.items()))
-    insert_or_ignore(connection, BatchDocument, *rows)
-
-
-def _is_run(batch_id: str, run: str) -> tuple[Any, Any]:
-    return BatchRun.batch_id == batch_id, BatchRun.run == run
-
-
-def _run_query(batch_id: str, run: str = MAIN) -> Select[Any]:
-    """A run with its batch row's counts and its workflow row's input, as one row."""
-    return (
-        select(
-            BatchRun,
-            BatchExecution.status,
-            BatchExecution.config,
-            BatchExecution.total_documents,
-            BatchExecution.completed_documents,
-            BatchExecution.failed_documents,
-            BatchExecution.entity_count,
-            BatchExecution.relation_count,
-            BatchExecution.error,
-            WorkflowExecution.input,
-            WorkflowExecution.last_activity_name,
-        )
-        .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
-        .join(WorkflowExecution, WorkflowExecution.id == BatchRun.execution_id)
-        .where(*_is_run(batch_id, run))
-    )
-
-
 def _locked_run(connection: Connection, batch_id: str, run: str = MAIN) -> Row[Any]:
-    row = connection.execute(_run_query(batch_id, run).with_for_update(of=BatchRun)).first()
+    row = connection.execute(run_query(batch_id, run).with_for_update(of=BatchRun)).first()
     if row is None:
         raise BatchNotFoundError(batch_id)
     return row
@@ -629,8 +370,14 @@ def end(connection: Connection, run: Row[Any], status: RowStatus, error: str | N
         .where(WorkflowExecution.id == run.execution_id)
         .values(status=status, error=error, completed_at=now, output=output)
     )
-    connection.execute(update(BatchRun).where(*_is_run(run.batch_id, run.run)).values(owner=None))
+    connection.execute(update(BatchRun).where(*is_run(run.batch_id, run.run)).values(owner=None))
     return status
+
+
+def _end_abandoned(connection: Connection, run: Row[Any], reason: str) -> RowStatus:
+    if run.cancel_requested_at is not None:
+        return end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
+    return end(connection, run, RowStatus.FAILED, reason)
 
 
 def _claim_of(run: Row[Any], owner: str) -> Claim:

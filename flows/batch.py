@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -22,6 +25,14 @@ from tasks.extract import DocumentsFailedError, extraction_task
 from tasks.extraction import load_extractor
 from tasks.resolve import resolve_entities
 
+# How long Prefect's API may keep a batch waiting before the batch goes on without it, in seconds.
+API_SECONDS = 4.0
+IN_PROCESS: dict[Any, Any] = {
+    # Costs a second at the end of every flow; our lease sees a dead process.
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    PREFECT_API_REQUEST_TIMEOUT: API_SECONDS,
+}
+
 
 class EngineError(Exception):
     """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
@@ -36,13 +47,28 @@ def run(claim: Claim) -> None:
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
     threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
     engine = extract_batch.with_options(flow_run_name=f"{claim.batch_id} (engine)", task_runner=threads)
-    # Prefect's own heartbeat costs a second at the end of every flow; our lease sees a dead process.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings(IN_PROCESS):
+        check_api()
         state: State[Any] = engine(claim.batch_id, claim.owner, return_state=True)
     if not Store.from_settings().has_ended(claim.batch_id):
         # The row is the truth: a flow run may say Failed for a batch that ended as it should.
         error = state.result(raise_on_failure=False)
         raise error if isinstance(error, KnowledgeBatchError) else EngineError(f"{state.name}: {state.message}")
+
+
+def check_api() -> None:
+    """Raises EngineError where Prefect's API refuses or stays silent, before a flow run waits for it."""
+    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+        refusal = client.api_healthcheck()
+    if refusal is not None:
+        raise EngineError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")
+
+
+def is_cancelled(flow_run_id: UUID) -> bool:
+    """Whether somebody cancelled the flow run, in Prefect's UI say."""
+    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+        state = client.read_flow_run(flow_run_id).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)
@@ -55,7 +81,9 @@ def extract_batch(batch_id: str, owner: str) -> State[Any]:
     """
     settings = Settings.load()
     store = Store.from_settings(settings)
-    with Recorder(store, store.held(batch_id, owner), settings.retry_base_seconds) as recorder:
+    claim, flow_run_id = store.held(batch_id, owner), UUID(flow_run.get_id())
+    store.note_flow_run(claim, str(flow_run_id))
+    with Recorder(store, claim, settings.retry_base_seconds, lambda: is_cancelled(flow_run_id)) as recorder:
         recorder.begin()
         extract_pending(recorder, load_extractor(settings.extractor), settings)
         if recorder.claim.config.enable_entity_resolution and not recorder.stopping:

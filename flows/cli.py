@@ -49,6 +49,18 @@ Format = Annotated[str, typer.Option("--format", help="table or json.", metavar=
 Mode = Annotated[str | None, typer.Option(help="legacy or engine; without it the environment and the stored switch decide.")]
 
 
+def whole_number(value: str) -> int:
+    """An option's number; its bounds are checked with the rest of the request."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no whole number; give one, such as 3") from None
+
+
+def _number(help: str) -> Any:
+    return typer.Option(parser=whole_number, metavar="N", help=help)
+
+
 class Exit(IntEnum):
     """The exit codes."""
 
@@ -83,8 +95,12 @@ def run(
     policy: Annotated[
         str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
     ] = "continue-on-failure",
-    concurrency: Annotated[int, typer.Option(help="Documents in work at the same time, 1 to 20.")] = 3,
-    max_retries: Annotated[int, typer.Option(help="Rounds for failed documents under retry-failed.")] = 2,
+    concurrency: Annotated[
+        int, typer.Option(parser=whole_number, metavar="N", help="Documents in work at the same time, 1 to 20.")
+    ] = 3,
+    max_retries: Annotated[
+        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed.")
+    ] = 2,
     no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
     batch_id: Annotated[str | None, typer.Option(help="The batch id; made where it isn't given.")] = None,
     output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,

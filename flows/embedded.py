@@ -37,3 +37,9 @@ def use_embedded_server() -> None:
     """Where no API URL is set, makes Prefect's embedded server ours: Prefect keeps one an interpreter, the first that is made."""
     if not PREFECT_API_URL.value():
         EmbeddedServer()
+
+
+def stop_embedded_server() -> None:
+    """Stops the embedded server where one runs; for a process that ends without its exit handlers."""
+    for server in list(SubprocessASGIServer._instances.values()):
+        server.stop()

@@ -1,6 +1,7 @@
 """The way in: run a batch, ask after it, follow it, cancel it, resume it. Imports no Prefect until the engine is asked for."""
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from threading import Thread
 from typing import Any
@@ -25,6 +26,7 @@ from compat.modes import Decision, Mode, decide, parse_mode
 from compat.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store
+from flows.stops import stops_on_signals
 from tasks.extraction import load_extractor
 
 log = logging.getLogger("knowledge_batch")
@@ -159,17 +161,32 @@ def _has_ended(state: BatchState) -> bool:
 
 def _serve(store: Store, claim: Claim, settings: Settings) -> None:
     """The mode switch: hands the batch to its runtime, and to legacy where the engine's machinery fails."""
-    if claim.mode == Mode.ENGINE:
-        reason = _failure_of_engine(claim)
-        if reason is None:
-            return
-        if not settings.workflow_enable_legacy_rollback:
-            store.fail(claim, reason)
-            raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
-        log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
-        claim = store.hand_over(claim, Mode.LEGACY, reason)
-    with Recorder(store, claim, settings.retry_base_seconds) as recorder:
-        legacy.run(recorder, load_extractor(settings.extractor))
+    try:
+        with stops_on_signals(_stop_embedded_server):
+            if claim.mode == Mode.ENGINE:
+                reason = _failure_of_engine(claim)
+                if reason is None:
+                    return
+                if not settings.workflow_enable_legacy_rollback:
+                    store.fail(claim, reason)
+                    raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
+                log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
+                claim = store.hand_over(claim, Mode.LEGACY, reason)
+            with Recorder(store, claim, settings.retry_base_seconds) as recorder:
+                legacy.run(recorder, load_extractor(settings.extractor))
+    except Exception:
+        raise
+    except BaseException as error:
+        # This process is being stopped: say so now, rather than leave it to the lease.
+        reason = f"Interrupted by {type(error).__name__}; go on with knowledge-batch resume {claim.batch_id}"
+        store.fail(claim, reason)
+        raise
+
+
+def _stop_embedded_server() -> None:
+    # Only where the engine was loaded is there a server to stop.
+    if "flows.embedded" in sys.modules:
+        sys.modules["flows.embedded"].stop_embedded_server()
 
 
 def _failure_of_engine(claim: Claim) -> str | None:

@@ -1,5 +1,6 @@
 """A document in chunks of whole sentences, with offsets that are always true (CONTRACT 9.2)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import sentencex
 
 MAX_CHARS = 2000
 MIN_TAIL_CHARS = 100
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,11 @@ def split_sentences(text: str, max_chars: int = MAX_CHARS) -> list[tuple[int, in
     """
     starts = []
     position = 0
-    for sentence in sentencex.segment("en", text):
+    # Half a surrogate pair, which a Python text may hold and sentencex may not, stands for one character all the same.
+    readable = _SURROGATES.sub("\ufffd", text)
+    for sentence in sentencex.segment("en", readable):
         # Sentencex may leave out blank space between paragraphs, so each sentence is looked up, never counted.
-        found = text.find(sentence, position)
+        found = readable.find(sentence, position)
         if found >= 0 and sentence.strip():
             starts.append(found)
             position = found + len(sentence)

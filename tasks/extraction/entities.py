@@ -96,10 +96,9 @@ class Evidence:
         """The classes of a name, the surest and most exact first, and the confidence of the first."""
         known = self.classes.get(name, {})
         if not known:
-            # A kind that only one class can mean is as good as a class.
             kind = self.kind(name)
-            roots = self.lexicon.roots_of_kind(kind) if kind else ()
-            return (roots, 0.5) if len(roots) == 1 else ((), 0.0)
+            general = self.lexicon.class_of_kind(kind) if kind else None
+            return ((general,), 0.5) if general else ((), 0.0)
         ontology = self.lexicon.ontology
         exact = [iri for iri in known if not any(other != iri and ontology.is_a(other, iri) for other in known)]
         exact.sort(key=lambda iri: (-known[iri], iri))
@@ -144,6 +143,8 @@ def gather_evidence(sentences: Iterable[Sentence], names: dict[int, Name], lexic
                 end += 1
             if name.mention.suggested_type:
                 evidence.add_class(name.canonical, name.mention.suggested_type, name.mention.confidence)
+            if index and tokens[index - 1].text in '"“«„':
+                evidence.add_kind(name.canonical, "work", _PLACED)
             _from_shape(name.canonical, evidence)
             _from_before(name.canonical, tokens, index, evidence)
             _from_after(name.canonical, tokens, end, evidence)

@@ -32,11 +32,11 @@ def assemble(
         if subject is None or (object_ is None and proposal.literal_type is None):
             continue
         rule = properties.get(proposal.predicate_iri)
-        if rule is None or not ontology.is_any(subject.types, rule.domains):
+        if rule is None:
             continue
-        if object_ is not None and (rule.kind == "datatype" or not ontology.is_any(object_.types, rule.ranges)):
+        if object_ is not None and not ontology.allows(rule, subject.types, object_.types):
             continue
-        if object_ is None and any(iri in ontology.class_iris for iri in rule.ranges):
+        if proposal.literal_type is not None and not ontology.allows_literal(rule, subject.types, proposal.literal_type):
             continue
         start, end = proposal.evidence
         relations.append(

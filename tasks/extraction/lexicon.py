@@ -10,7 +10,16 @@ from rdflib import XSD
 
 from tasks.extraction.ontology import Ontology, OntologyProperty
 from tasks.extraction.sentences import label_words, stem
-from tasks.extraction.words import DATE_WORDS, KIND_OF_WORD, LABEL_KINDS, LABEL_NOISE, NUMBER_WORDS, SYNONYMS, Kind
+from tasks.extraction.words import (
+    DATE_WORDS,
+    GENERAL_LABELS,
+    KIND_OF_WORD,
+    LABEL_KINDS,
+    LABEL_NOISE,
+    NUMBER_WORDS,
+    SYNONYMS,
+    Kind,
+)
 
 T = TypeVar("T")
 Wanted = Literal["entity", "date", "number", "text"]
@@ -46,11 +55,15 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A stem that stands for one word of a phrase. ``strength`` is 1 for the word itself, less for a synonym."""
+    """A stem that stands for one word of a phrase. ``strength`` is 1 for the word itself, less for a synonym.
+
+    ``converse``: says it the other way round, as ``son`` does for ``father``.
+    """
 
     phrase: int
     slot: int
     strength: float
+    converse: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +82,15 @@ class Lexicon:
         """The classes of a kind that stand below no other class of that kind, in the order of the ontology."""
         fitting = [each.iri for each in self.ontology.classes if self.kinds.get(each.iri) == kind]
         return tuple(iri for iri in fitting if not any(iri != other and self.ontology.is_a(iri, other) for other in fitting))
+
+    def class_of_kind(self, kind: str) -> str | None:
+        """The class that a name of a kind has when no more is known: the only root, or the one with a general label."""
+        roots = self.roots_of_kind(kind)
+        if len(roots) == 1:
+            return roots[0]
+        return next(
+            (each.iri for each in self.ontology.classes if each.iri in roots and each.label.lower() in GENERAL_LABELS), None
+        )
 
 
 @lru_cache(maxsize=64)
@@ -93,7 +115,11 @@ def lexicon_of(ontology: Ontology) -> Lexicon:
         ]
         phrases.append(Phrase(rule, tuple(weight / sum(weigh) for weight in weigh), _voice(words, content, rule)))
         for slot, word in enumerate(content):
-            strengths = {stem(each): _SYNONYM_STRENGTH for each in SYNONYMS.get(word, "").split()}
+            synonyms = SYNONYMS.get(word, "").split()
+            for each in synonyms:
+                if each.startswith("~"):
+                    cues[stem(each[1:])].append(Cue(len(phrases) - 1, slot, _SYNONYM_STRENGTH, converse=True))
+            strengths = {stem(each): _SYNONYM_STRENGTH for each in synonyms if not each.startswith("~")}
             strengths |= dict.fromkeys(_verbs(word), 0.95) | {stem(word): 1.0}
             for each, strength in strengths.items():
                 cues[each].append(Cue(len(phrases) - 1, slot, strength))

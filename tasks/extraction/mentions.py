@@ -10,10 +10,21 @@ from rdflib import XSD
 from compat.contracts import Mention
 from tasks.extraction.lexicon import Lexicon
 from tasks.extraction.sentences import Sentence, Token
-from tasks.extraction.words import CONNECTORS, COPULAS, DETERMINERS, FUNCTION_WORDS, KIND_WORDS, MONTHS, PREPOSITIONS, TITLES
+from tasks.extraction.words import (
+    CONNECTORS,
+    COPULAS,
+    DETERMINERS,
+    FUNCTION_WORDS,
+    IRREGULAR_VERBS,
+    KIND_WORDS,
+    MONTHS,
+    PREPOSITIONS,
+    TITLES,
+)
 
 MIN_CONFIDENCE = 0.5
 _CONTEXT_CHARS = 40
+_ADJECTIVE_ENDINGS = ("an", "ish", "ese", "ch", "ic")
 
 _MONTH = "|".join(month.title() for month in MONTHS)
 _DATES = re.compile(
@@ -180,15 +191,25 @@ def _is_name(tokens: Sequence[Token], run: tuple[int, int], small: set[str]) -> 
     word = tokens[first]
     if last > first:
         return True
+    after = tokens[first + 1] if first + 1 < len(tokens) else None
+    if (
+        word.lower.endswith(_ADJECTIVE_ENDINGS)
+        and first
+        and (tokens[first - 1].lower in DETERMINERS or tokens[first - 1].lower in PREPOSITIONS)
+        and after is not None
+        and after.text.isalpha()
+        and after.text == after.lower
+        and after.lower not in FUNCTION_WORDS
+    ):
+        return False  # "a German racer" names no German
     if len(word.text) == 1 or word.lower in MONTHS or word.lower in FUNCTION_WORDS or word.lower in TITLES:
         return False
     opens = first == 0 or tokens[first - 1].text in '"“«(:;'
     if not opens:
         return True
     follower = tokens[first + 1].lower if first + 1 < len(tokens) else ""
-    verbal = word.lower.endswith(("ed", "ing", "ly")) and (
-        follower in PREPOSITIONS or follower in FUNCTION_WORDS or follower == ","
-    )
+    participle = word.lower.endswith(("ed", "ing", "ly")) or word.lower in IRREGULAR_VERBS
+    verbal = participle and (follower in PREPOSITIONS or follower in FUNCTION_WORDS or follower == ",")
     return word.lower not in small and not verbal
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import TracebackType
 from typing import Literal
 
@@ -71,11 +71,6 @@ class Ontology:
     class_ancestors: dict[str, frozenset[str]]
     property_ancestors: dict[str, frozenset[str]]
 
-    @cached_property
-    def class_iris(self) -> frozenset[str]:
-        """The IRIs of the classes."""
-        return frozenset(each.iri for each in self.classes)
-
     def is_a(self, class_iri: str, ancestor_iri: str) -> bool:
         """Whether the class is the other one, or somewhere below it."""
         return class_iri == ancestor_iri or ancestor_iri in self.class_ancestors.get(class_iri, ())
@@ -83,6 +78,19 @@ class Ontology:
     def is_any(self, class_iris: Iterable[str], wanted: tuple[str, ...]) -> bool:
         """Whether one of the classes is one of the wanted ones, or below it. Nothing wanted: always true."""
         return not wanted or any(self.is_a(given, one) for given in class_iris for one in wanted)
+
+    def allows(self, property: OntologyProperty, subject_types: Iterable[str], object_types: Iterable[str]) -> bool:
+        """Whether domain and range of the property bear a relation between things of these types."""
+        return (
+            property.kind == "object"
+            and self.is_any(subject_types, property.domains)
+            and self.is_any(object_types, property.ranges)
+        )
+
+    def allows_literal(self, property: OntologyProperty, subject_types: Iterable[str], literal_type: str) -> bool:
+        """Whether domain and range of the property bear a literal of this datatype."""
+        general = str(RDFS.Literal) in property.ranges or not property.ranges
+        return self.is_any(subject_types, property.domains) and (general or literal_type in property.ranges)
 
 
 _parsing = threading.Lock()
@@ -123,12 +131,14 @@ def _unparsed(what: str, error: Exception) -> OntologyParseError:
 
 
 def _line_of(traceback: TracebackType | None) -> int | None:
-    """The line that the parser stood at, which only its own frame knows where the error isn't a BadSyntax."""
+    """The line that the parser stood at, which only its own frames know where the error isn't a BadSyntax."""
     line = None
     while traceback is not None:
-        parser = traceback.tb_frame.f_locals.get("self")
-        if isinstance(lines := getattr(parser, "lines", None), int):
-            line = lines + 1
+        text, position = (traceback.tb_frame.f_locals.get(name) for name in ("argstr", "i"))
+        if isinstance(text, bytes) and isinstance(position, int):
+            line = text[:position].count(b"\n") + 1
+        elif isinstance(text, str) and isinstance(position, int):
+            line = text[:position].count("\n") + 1
         traceback = traceback.tb_next
     return line
 

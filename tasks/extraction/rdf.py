@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from tasks.extraction.ontology import quiet_terms
 
 BEEP = Namespace("urn:beep:")
 PROVENANCE = BEEP["provenance"]
-Format = Literal["turtle", "trig", "nquads", "json-ld"]
+Format = Literal["turtle", "nquads", "json-ld"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def to_dataset(extractions: Iterable[Extraction]) -> rdflib.Dataset:
 def serialize(dataset: rdflib.Dataset, format: Format) -> str:
     """The dataset as text, the same for the same triples.
 
-    ``turtle`` can't name graphs and holds the triples of all of them; the other formats keep the graphs apart.
+    ``turtle`` can't name graphs and holds the triples of all of them; the others keep the graphs apart.
     """
     if format == "nquads":
         lines = dataset.serialize(format="nquads").splitlines()
@@ -62,13 +63,15 @@ def serialize(dataset: rdflib.Dataset, format: Format) -> str:
             json.dumps(_ordered(json.loads(dataset.serialize(format="json-ld"))), ensure_ascii=False, indent=2, sort_keys=True)
             + "\n"
         )
-    if format == "trig":
-        return str(dataset.serialize(format="trig"))
     union = rdflib.Graph()
-    for prefix, namespace in dataset.namespaces():
-        union.bind(prefix, namespace)
+    union.bind("beep", BEEP)
+    union.bind("prov", PROV)
     for subject, predicate, object_, _ in dataset.quads():
         union.add((subject, predicate, object_))
+    # Each namespace gets its ns1: here, before the serializer gives them out in the order of a set.
+    for iri in sorted({str(node) for triple in union for node in triple[1:] if isinstance(node, rdflib.URIRef)}):
+        with suppress(ValueError, KeyError):  # an IRI without a local name gets none
+            union.namespace_manager.compute_qname(iri, generate=True)
     return str(union.serialize(format="turtle"))
 
 

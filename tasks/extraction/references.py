@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from tasks.extraction.cues import Argument
 from tasks.extraction.entities import Evidence, Name
 from tasks.extraction.mentions import find_values
-from tasks.extraction.relations import Argument
 from tasks.extraction.sentences import Sentence
 from tasks.extraction.words import POSSESSIVES, PREPOSITIONS, PRONOUNS
 

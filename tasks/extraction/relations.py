@@ -1,41 +1,23 @@
 """Relations that a sentence says between its names and values (CONTRACT 9.5)."""
 
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from rdflib import XSD
 
+from tasks.extraction.cues import Argument, Hit, find_hits
 from tasks.extraction.entities import Evidence
-from tasks.extraction.lexicon import Cue, Lexicon, Phrase
 from tasks.extraction.mentions import Value
 from tasks.extraction.sentences import Sentence, Token
 from tasks.extraction.words import COPULAS, DETERMINERS, IRREGULAR_VERBS, PREPOSITIONS
 
 MIN_CONFIDENCE = 0.5
-# Words of one phrase may stand this far apart in a sentence.
-_REACH = 4
-# Arguments tried on each side of a cue: the nearest ones, so that the work grows with the text and no faster.
+# Arguments tried on each side of a cue, and members of a list: a long sentence must not cost more than its length.
 _NEAREST = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """What may be a subject or an object: a name, or a value. Tokens ``first`` to ``last`` of its sentence.
-
-    ``possessive``: stands for an owner (``its``, ``Vey's``). ``spoken`` is false for a pronoun, which no document
-    gives as a name.
-    """
-
-    name: str
-    first: int
-    last: int
-    start: int
-    end: int
-    value: Value | None = None
-    possessive: bool = False
-    spoken: bool = True
+_LIST = 20
+_AND = ("and", "&", "or")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +38,41 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hit:
-    """A phrase found at the tokens ``first`` to ``last``."""
+class _Candidate:
+    """A pair that a phrase may relate. ``score`` from 0.5 to 1."""
 
-    phrase: Phrase
-    strength: float
-    first: int
-    last: int
+    score: float
+    one: Argument
+    other: Argument
+    hit: Hit
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """A sentence with its arguments in order, the token that each begins at, and the one that the sentence is about."""
+
+    sentence: Sentence
+    arguments: Sequence[Argument]
+    firsts: Sequence[int]
+    about: Argument | None
+    evidence: Evidence
+
+    def before(self, index: int) -> list[Argument]:
+        """The nearest arguments before a token, and the one that the sentence is about."""
+        at = bisect_left(self.firsts, index)
+        near = list(self.arguments[max(0, at - _NEAREST) : at])
+        distant = self.about is not None and near and self.about.first < near[0].first
+        return [self.about, *near] if distant and self.about else near
+
+    def after(self, index: int) -> list[Argument]:
+        """The nearest arguments after a token."""
+        at = bisect_left(self.firsts, index + 1)
+        return list(self.arguments[at : at + _NEAREST])
+
+    def at(self, index: int) -> Argument | None:
+        """The argument that begins at a token."""
+        at = bisect_left(self.firsts, index)
+        return self.arguments[at] if at < len(self.firsts) and self.firsts[at] == index else None
 
 
 def propose_relations(
@@ -75,31 +85,33 @@ def propose_relations(
     """
     if len(arguments) < 2:
         return []
-    candidates = sorted(
-        (
-            candidate
-            for hit in _hits(sentence, arguments, evidence.lexicon)
-            for candidate in _pairs(hit, sentence, arguments, subject, evidence)
-        ),
-        key=lambda each: (-each[0], each[1].first, each[2].first, each[3].phrase.rule.property.iri),
-    )
+    about = next((argument for argument in arguments if argument.name == subject), None)
+    scene = _Scene(sentence, arguments, [argument.first for argument in arguments], about, evidence)
+    candidates = [candidate for hit in find_hits(sentence, arguments, evidence.lexicon) for candidate in _candidates(hit, scene)]
+    candidates.sort(key=lambda each: (-each.score, each.one.first, each.other.first, each.hit.phrase.rule.property.iri))
     used: set[tuple[int, int]] = set()
     said: set[tuple[int, str]] = set()
     accepted: list[Proposal] = []
-    for score, one, other, hit in candidates:
-        pair = (min(one.first, other.first), max(one.first, other.first))
+    for candidate in candidates:
+        one, other, hit = candidate.one, candidate.other, candidate.hit
         place = (hit.first, hit.phrase.rule.property.iri)
-        if pair in used or place in said or not _fits(one, other, hit, evidence):
+        if place in said or _pair(one, other) in used or not _fits(one, other, hit, evidence):
             continue
         said.add(place)
-        ones = (one, *_listed(one, arguments, sentence.tokens, hit))
-        others = (other, *_listed(other, arguments, sentence.tokens, hit)) if hit.phrase.rule.wants == "entity" else (other,)
+        ones = [one, *_listed(one, hit, scene)]
+        others = [other, *_listed(other, hit, scene)] if hit.phrase.rule.wants == "entity" else [other]
         for each, each_other in product(ones, others):
-            pair = (min(each.first, each_other.first), max(each.first, each_other.first))
-            if pair not in used and _fits(each, each_other, hit, evidence):
-                used.add(pair)
-                accepted.append(_proposal(sentence, (each, one), (each_other, other), hit, score, evidence))
+            if _pair(each, each_other) not in used and _fits(each, each_other, hit, evidence):
+                used.add(_pair(each, each_other))
+                evidence.narrow(each.name, hit.phrase.rule.property.domains, one.name)
+                if not hit.phrase.rule.literal:
+                    evidence.narrow(each_other.name, hit.phrase.rule.property.ranges, other.name)
+                accepted.append(_proposal(each, each_other, candidate, sentence))
     return accepted
+
+
+def _pair(one: Argument, other: Argument) -> tuple[int, int]:
+    return min(one.first, other.first), max(one.first, other.first)
 
 
 def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
@@ -111,75 +123,37 @@ def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
     return list(best.values())
 
 
-def _hits(sentence: Sentence, arguments: Sequence[Argument], lexicon: Lexicon) -> list[_Hit]:
-    """Where the words of the properties' labels stand, outside the arguments."""
-    inside = {index for argument in arguments if argument.spoken for index in range(argument.first, argument.last + 1)}
-    places: dict[int, list[tuple[int, Cue]]] = defaultdict(list)
-    for index, token in enumerate(sentence.tokens):
-        if index not in inside:
-            for cue in lexicon.cues.get(token.stem, ()):
-                places[cue.phrase].append((index, cue))
-    hits = []
-    for number, found in places.items():
-        phrase = lexicon.phrases[number]
-        for group in _clusters(found):
-            best: dict[int, float] = {}
-            for _, cue in group:
-                best[cue.slot] = max(best.get(cue.slot, 0.0), cue.strength)
-            strength = sum(phrase.weights[slot] * weight for slot, weight in best.items())
-            if strength >= 0.6:
-                hits.append(_Hit(phrase, strength, group[0][0], group[-1][0]))
-    return hits
-
-
-def _clusters(found: Sequence[tuple[int, Cue]]) -> Iterator[list[tuple[int, Cue]]]:
-    """Cues that stand near each other; a word that is said again begins a new group."""
-    group: list[tuple[int, Cue]] = []
-    for index, cue in found:
-        if group and (index - group[-1][0] > _REACH or any(cue.slot == other.slot and index != at for at, other in group)):
-            yield group
-            group = []
-        group.append((index, cue))
-    yield group
-
-
-def _pairs(
-    hit: _Hit, sentence: Sentence, arguments: Sequence[Argument], subject: str | None, evidence: Evidence
-) -> Iterator[tuple[float, Argument, Argument, _Hit]]:
-    """Scored (subject, object) for a phrase that was found."""
-    tokens = sentence.tokens
-    left = [argument for argument in arguments if argument.last < hit.first]
-    right = [argument for argument in arguments if argument.first > hit.last]
-    near_left, near_right = left[-_NEAREST:], right[:_NEAREST]
-    about = [argument for argument in left if argument.name == subject and argument not in near_left][:1]
-    if hit.phrase.rule.wants in ("date", "number"):
-        ones, others = [*about, *near_left, *near_right], [*near_left, *near_right]
-    else:
-        ones, others = _sides(hit, tokens, [*about, *near_left], near_right)
+def _candidates(hit: Hit, scene: _Scene) -> Iterator[_Candidate]:
+    """The pairs that a phrase may relate, scored by how clearly it is said, how well the types fit and how near they stand."""
+    tokens = scene.sentence.tokens
     rule = hit.phrase.rule
-    active = ones is near_right and rule.wants == "entity"
+    left, right = scene.before(hit.first), scene.after(hit.last)
+    if rule.wants in ("date", "number"):
+        # A year may be the cue itself: "a 1962 song".
+        itself = scene.at(hit.first)
+        ones, others = [*left, *right], [itself] if itself else [*left, *right]
+    else:
+        ones, others = _sides(hit, tokens, left, right)
+        if hit.converse:
+            ones, others = others, ones
     for one in ones:
-        if one.value is not None:
-            continue
-        fit = evidence.fit(one.name, rule.property.domains)
+        fit = 0.0 if one.value is not None else scene.evidence.fit(one.name, rule.property.domains)
         if not fit:
             continue
+        near_one = _nearness(hit, one, tokens, one is scene.about)
+        if ones is right and one.first and tokens[one.first - 1].lower in PREPOSITIONS:
+            near_one *= 0.75  # "built three of the lights of Marrow Sound" doesn't say who built the sound
         for other in others:
-            if other is one or other.name == one.name or not _wanted(other, hit):
+            if other.name == one.name or not _wanted(other, hit) or not _joins(one, hit, other, scene):
                 continue
-            other_fit = 1.0 if other.value is not None or rule.literal else evidence.fit(other.name, rule.property.ranges)
-            near = _nearness(hit, one, tokens, one.name == subject) * _nearness(hit, other, tokens, False)
-            if active and one.first and tokens[one.first - 1].lower in PREPOSITIONS:
-                near *= 0.75  # "built three of the lights of Marrow Sound" doesn't say who built the sound
-            score = hit.strength * (0.5 + 0.25 * fit + 0.25 * other_fit) * near
-            if tokens[hit.last].lower in PREPOSITIONS and hit.first == hit.last and not _beside(one, hit, other, tokens):
-                continue
+            other_fit = 1.0 if rule.literal or other.value is not None else scene.evidence.fit(other.name, rule.property.ranges)
+            score = hit.strength * (0.5 + 0.25 * fit + 0.25 * other_fit) * near_one * _nearness(hit, other, tokens)
             if other_fit and score >= MIN_CONFIDENCE:
-                yield min(score, 1.0), one, other, hit
+                yield _Candidate(min(score, 1.0), one, other, hit)
 
 
 def _sides(
-    hit: _Hit, tokens: Sequence[Token], left: list[Argument], right: list[Argument]
+    hit: Hit, tokens: Sequence[Token], left: list[Argument], right: list[Argument]
 ) -> tuple[list[Argument], list[Argument]]:
     """Where the subject and where the object of a phrase may stand, by how it is said."""
     word = tokens[hit.last].lower
@@ -206,21 +180,31 @@ def _sides(
     return (right, left) if passive and verb else (left, right)
 
 
-def _beside(one: Argument, hit: _Hit, other: Argument, tokens: Sequence[Token]) -> bool:
-    """Whether a lone preposition joins the two: ``Kelder Boatyard in Port Aldery``, ``Gannet Light is a lighthouse on Torsay``."""
+def _joins(one: Argument, hit: Hit, other: Argument, scene: _Scene) -> bool:
+    """Whether the word is more than a lone comma or preposition, or one that joins the two.
+
+    ``Sudbury, Ontario``; ``Kelder Boatyard in Port Aldery``; ``Gannet Light is a lighthouse on Torsay``.
+    """
+    tokens = scene.sentence.tokens
+    word = tokens[hit.last].lower
+    if hit.first != hit.last or (word != "," and word not in PREPOSITIONS):
+        return True
     between = tokens[one.last + 1 : hit.first]
-    if other.first - hit.last > 2 or other.first < hit.first or one.first > hit.first:
+    if one.first > hit.first or other.first - hit.last > (1 if word == "," else 2):
         return False
+    if word == ",":
+        after = tokens[other.last + 1].lower if other.last + 1 < len(tokens) else "."
+        return not between and after in (",", ".", ")") and scene.evidence.kind(one.name) == "place"
     is_noun = len(between) > 2 and (between[0].text == "," or between[0].lower in COPULAS) and between[1].lower in DETERMINERS
     return not between or (is_noun and not any(token.lower in PREPOSITIONS or not token.is_word for token in between[1:]))
 
 
-def _follows(hit: _Hit, argument: Argument, tokens: Sequence[Token]) -> bool:
+def _follows(hit: Hit, argument: Argument, tokens: Sequence[Token]) -> bool:
     between = tokens[hit.last + 1 : argument.first]
     return all(token.text in ',:“"' or token.lower in COPULAS or token.is_capital for token in between)
 
 
-def _nearness(hit: _Hit, argument: Argument, tokens: Sequence[Token], is_subject: bool) -> float:
+def _nearness(hit: Hit, argument: Argument, tokens: Sequence[Token], is_subject: bool = False) -> float:
     """1 beside the phrase, less with every word between; a clause that ends between counts as several."""
     low, high = (argument.last + 1, hit.first) if argument.last < hit.first else (hit.last + 1, argument.first)
     gap = max(0, high - low)
@@ -230,14 +214,27 @@ def _nearness(hit: _Hit, argument: Argument, tokens: Sequence[Token], is_subject
     return 1 - 0.03 * min(gap, 16)
 
 
-def _wanted(argument: Argument, hit: _Hit) -> bool:
+def _wanted(argument: Argument, hit: Hit) -> bool:
     wants = hit.phrase.rule.wants
     if wants in ("date", "number"):
-        return argument.value is not None and argument.value.kind == wants
+        value = argument.value
+        return value is not None and value.kind == wants and _literal(value, hit.phrase.rule.datatype) is not None
     return argument.value is None and (argument.spoken or not hit.phrase.rule.literal)
 
 
-def _fits(one: Argument, other: Argument, hit: _Hit, evidence: Evidence) -> bool:
+def _literal(value: Value, datatype: str | None) -> tuple[str, str] | None:
+    """A value as text and type of a literal, or None where it can't be of the type that the property asks for."""
+    if datatype is None or datatype == value.datatype:
+        return value.literal, value.datatype
+    if value.kind == "date":
+        # A day has a year, but a year has no day.
+        length = {str(XSD.gYear): 4, str(XSD.gYearMonth): 7}.get(datatype)
+        return (value.literal[:length], datatype) if length and length < len(value.literal) else None
+    whole = value.datatype == str(XSD.integer)
+    return (value.literal, datatype) if whole or datatype in (str(XSD.decimal), str(XSD.double), str(XSD.float)) else None
+
+
+def _fits(one: Argument, other: Argument, hit: Hit, evidence: Evidence) -> bool:
     """Whether a pair still fits after what was accepted before it."""
     rule = hit.phrase.rule
     if one.value is not None or one.name == other.name or not _wanted(other, hit):
@@ -247,23 +244,24 @@ def _fits(one: Argument, other: Argument, hit: _Hit, evidence: Evidence) -> bool
     )
 
 
-def _listed(argument: Argument, arguments: Sequence[Argument], tokens: Sequence[Token], hit: _Hit) -> list[Argument]:
+def _listed(argument: Argument, hit: Hit, scene: _Scene) -> list[Argument]:
     """The arguments on one list with this one, away from the phrase: ``Ada Lind, Per Holm and Ines Aldana``."""
-    position = next(index for index, each in enumerate(arguments) if each is argument)
+    tokens = scene.sentence.tokens
+    at = bisect_left(scene.firsts, argument.first)
     ahead = argument.first > hit.last
     found: list[Argument] = []
     joined = False
     last = argument
-    for following in arguments[position + 1 :] if ahead else reversed(arguments[:position]):
+    for following in scene.arguments[at + 1 : at + _LIST] if ahead else reversed(scene.arguments[max(0, at - _LIST) : at]):
         low, high = (last, following) if ahead else (following, last)
         between = [token for token in tokens[low.last + 1 : high.first] if token.lower not in DETERMINERS]
         # "the schooner Harrier and the schooner Petrel": a noun may stand before each.
-        if not between or between[0].lower not in (",", "and", "&", "or") or len(between) > 3:
+        if not between or len(between) > 3 or between[0].lower not in (",", *_AND):
             break
-        rest = [token for token in between[1:] if token.lower not in ("and", "&", "or")]
+        rest = [token for token in between[1:] if token.lower not in _AND]
         if any(not token.is_word or token.lower in PREPOSITIONS or token.lower in COPULAS for token in rest):
             break
-        joined = joined or any(token.lower in ("and", "&", "or") for token in between)
+        joined = joined or any(token.lower in _AND for token in between)
         found.append(following)
         last = following
     # A comma alone also stands before a place's place; a list says "and". What is followed by a verb begins a new clause.
@@ -271,26 +269,11 @@ def _listed(argument: Argument, arguments: Sequence[Argument], tokens: Sequence[
     return found if joined and not any(token.lower in ("is", "was") for token in after) else []
 
 
-def _proposal(
-    sentence: Sentence,
-    subjects: tuple[Argument, Argument],
-    objects: tuple[Argument, Argument],
-    hit: _Hit,
-    score: float,
-    evidence: Evidence,
-) -> Proposal:
-    """Each end is given with the argument that leads its list."""
-    (one, first_one), (other, first_other) = subjects, objects
-    rule = hit.phrase.rule
-    literal_type = None
-    text = other.name
-    evidence.narrow(one.name, rule.property.domains, first_one.name)
+def _proposal(one: Argument, other: Argument, candidate: _Candidate, sentence: Sentence) -> Proposal:
+    rule, hit = candidate.hit.phrase.rule, candidate.hit
+    text, literal_type = other.name, None
     if rule.literal:
-        literal_type = str(XSD.string)
-        if other.value is not None:
-            text, literal_type = other.value.literal, other.value.datatype
-    else:
-        evidence.narrow(other.name, rule.property.ranges, first_other.name)
+        text, literal_type = (other.value and _literal(other.value, rule.datatype)) or (other.name, str(XSD.string))
     start = min(one.start, other.start, sentence.tokens[hit.first].start)
     end = max(one.end, other.end, sentence.tokens[hit.last].end)
-    return Proposal(one.name, rule.property.iri, text, literal_type, round(score, 4), (start, end))
+    return Proposal(one.name, rule.property.iri, text, literal_type, round(candidate.score, 4), (start, end))

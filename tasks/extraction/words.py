@@ -77,6 +77,7 @@ KIND_WORDS: dict[Kind, frozenset[str]] = {
     "date": _words("date time year day month period century era"),
     "number": _words("number quantity amount count integer figure"),
 }
+GENERAL_LABELS = _words("person human place location organization organisation work event")
 KIND_OF_WORD: dict[str, Kind] = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 
 # Words inside a name that give its kind away.
@@ -102,19 +103,21 @@ NUMBER_WORDS = _words(
     count tonnage speed distance diameter radius duration age revenue score points"""
 )
 
-# Words of a text that say what a word of a label says.
+# Words of a text that say what a word of a label says; after ~ they say it the other way round ("the son of" a father).
+# <year> stands for a year before a noun: "a 1962 song". A lone comma or preposition counts only between two names.
 SYNONYMS: dict[str, str] = {
     "birth": "born",
     "death": "died dies killed",
     "spouse": "married wife husband",
-    "father": "son daughter",
+    "father": "~son ~daughter",
     "child": "son daughter children",
-    "parent": "son daughter father mother",
+    "mother": "~son ~daughter",
+    "parent": "~son ~daughter father mother",
     "sibling": "brother sister",
-    "publication": "published released appeared",
+    "publication": "published released appeared <year>",
     "published": "publication released appeared",
-    "released": "release publication",
-    "inception": "founded established formed created opened built",
+    "released": "release publication <year>",
+    "inception": "<year> founded established formed created opened built",
     "founded": "established formed founder created",
     "founder": "founded established",
     "dissolved": "dissolved abolished disbanded closed",
@@ -122,12 +125,15 @@ SYNONYMS: dict[str, str] = {
     "creator": "created invented made",
     "author": "wrote written novelist",
     "screenwriter": "wrote written",
+    "lyrics": "wrote written",
+    "lyricist": "wrote written",
+    "composer": "wrote written",
     "written": "wrote author",
     "writer": "wrote written",
     "cast": "starring stars starred played featuring features",
     "performer": "sung performed recorded sang",
-    "located": "situated lies stands located in at on",
-    "location": "located situated lies stands in at on",
+    "located": "situated lies stands located in at on ,",
+    "location": "located situated lies stands in at on ,",
     "educated": "studied graduated attended graduate educated degree",
     "employer": "works worked employed employee professor",
     "works": "worked employed",

@@ -92,7 +92,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 def main(data: Path) -> None:
     """Prints the table for ``text2kg/*`` and ``redocred`` below ``data``."""
-    folders = sorted((data / "text2kg").iterdir()) + [data / "redocred"]
+    folders = [*sorted((data / "text2kg").glob("*/")), data / "redocred"]
     rows = {folder.name: measure(folder) for folder in folders if (folder / "expected.jsonl").exists()}
     if not rows:
         sys.exit(f"{data} holds no text2kg/*/expected.jsonl; give the folder with the real documents")

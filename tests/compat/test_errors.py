@@ -18,7 +18,6 @@ EXAMPLES = [
     errors.ExtractorNotFoundError("x", "no such module"),
     errors.ExtractorOutputError("graph: no"),
     errors.LeaseLostError("b"),
-    errors.BatchStoppedError("b", "cancelled"),
 ]
 
 

@@ -96,7 +96,7 @@ def test_engine_mode_prints_progress_and_table_and_nothing_else(command: Command
 BAD_CALLS: list[tuple[list[str], str]] = [
     (["--concurrency", "0"], "config.concurrency = 0"),
     (["--concurrency", "21"], "config.concurrency = 21"),
-    (["--concurrency", "three"], "'three' is not a valid"),
+    (["--concurrency", "three"], "'--concurrency': 'three' is no whole number"),
     (["--policy", "give-up"], "config.failurePolicy = 'give-up'"),
     (["--max-retries", "-1"], "config.maxRetries = -1"),
     (["--batch-id", ""], "batchId = ''"),

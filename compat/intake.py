@@ -1,0 +1,74 @@
+"""A request as rows: the batch, its documents and its ontologies, written in one go."""
+
+from sqlalchemy import Connection
+
+from compat.contracts import BatchParams
+from compat.ids import content_hash
+from compat.schema import BatchDocument, BatchExecution, OntologyContent, WorkflowExecution
+from compat.sql import insert_or_ignore
+from compat.status import RowStatus
+
+
+def params_hash(params: BatchParams) -> str:
+    """What makes two requests the same, the batch id apart: organization, ontology, config, and every document in order."""
+    parts = [params.organization_id, params.ontology_id, params.config.model_dump_json()]
+    ontologies: dict[str, str] = {}
+    for document in params.documents:
+        if document.ontology_content not in ontologies:
+            ontologies[document.ontology_content] = content_hash(document.ontology_content)
+        parts += [document.document_id, content_hash(document.text), ontologies[document.ontology_content]]
+    return content_hash("\n".join(content_hash(part) for part in parts))
+
+
+def insert_batch(connection: Connection, params: BatchParams, batch_id: str, execution_id: str, mode: str) -> None:
+    """Writes the batch's rows as pending, its documents, and the ontologies that are not there yet."""
+    config = params.config
+    common = {"organization_id": params.organization_id, "status": RowStatus.PENDING.value}
+    connection.execute(
+        BatchExecution.__table__.insert(),  # type: ignore[attr-defined]
+        {
+            **common,
+            "id": batch_id,
+            "ontology_id": params.ontology_id,
+            "document_ids": [document.document_id for document in params.documents],
+            "total_documents": len(params.documents),
+            "concurrency": config.concurrency,
+            "failure_policy": config.failure_policy.value,
+            "max_retries": config.max_retries,
+            "enable_entity_resolution": config.enable_entity_resolution,
+            "config": config.model_dump(mode="json"),
+        },
+    )
+    connection.execute(
+        WorkflowExecution.__table__.insert(),  # type: ignore[attr-defined]
+        {
+            **common,
+            "id": execution_id,
+            "workflow_type": "batch_extraction",
+            "input": {
+                "batchId": batch_id,
+                "totalDocuments": len(params.documents),
+                "concurrency": config.concurrency,
+                "failurePolicy": config.failure_policy.value,
+                "executionMode": mode,
+            },
+        },
+    )
+    hashes: dict[str, str] = {}
+    rows = []
+    for position, document in enumerate(params.documents):
+        content = document.ontology_content
+        if content not in hashes:
+            hashes[content] = content_hash(content)
+        rows.append(
+            {
+                "batch_id": batch_id,
+                "position": position,
+                "document_id": document.document_id,
+                "text": document.text,
+                "content_hash": content_hash(document.text),
+                "ontology_hash": hashes[content],
+            }
+        )
+    insert_or_ignore(connection, OntologyContent, *({"hash": digest, "content": text} for text, digest in hashes.items()))
+    insert_or_ignore(connection, BatchDocument, *rows)

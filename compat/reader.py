@@ -1,0 +1,244 @@
+"""What is stored of batches, read only: where one stands, what came of it, which there are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from compat import events
+from compat.contracts import (
+    BatchResult,
+    BatchState,
+    BatchSummary,
+    DocumentResult,
+    ExtractionResult,
+    Failed,
+    Failure,
+    Success,
+    utc_now,
+)
+from compat.database import Database
+from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
+from compat.ids import derived_id
+from compat.policy import ACTIVITY_NAME, RESOLUTION_NAME
+from compat.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution
+from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
+
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class StoredExtraction:
+    """One document's extraction and what is known of its making."""
+
+    extraction_id: str
+    document_id: str
+    organization_id: str
+    started_at: datetime
+    ended_at: datetime
+    result: ExtractionResult
+
+
+@contextmanager
+def infrastructure(batch_id: str, operation: str) -> Iterator[None]:
+    """Turns a failing database into BatchInfrastructureError; what was begun is rolled back."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise BatchInfrastructureError(batch_id, operation, f"{type(error).__name__}: {error}") from error
+
+
+class Reader:
+    """The batches of one database, and how long one may go without a heartbeat."""
+
+    def __init__(self, database: Database, lease_seconds: float = 60.0) -> None:
+        self.database = database
+        self.lease_seconds = lease_seconds
+
+    def is_dead(self, status: str, heartbeat_at: datetime) -> bool:
+        """Whether a batch that has not ended has lost its holder: no heartbeat for a whole lease."""
+        return status not in TERMINAL and utc_now() - heartbeat_at >= timedelta(seconds=self.lease_seconds)
+
+    def state(self, batch_id: str) -> BatchState:
+        """Where the batch stands. One that lost its holder is reported failed, whatever its row still says.
+
+        Raises BatchNotFoundError, and BatchInfrastructureError (``batch_get_status``) where the database fails.
+        """
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(run_query(batch_id)).first()
+            if run is None:
+                raise BatchNotFoundError(batch_id)
+            resolving = run.last_activity_name == RESOLUTION_NAME
+            key = f"resolution:{run.generation}:completed"
+            resolved = resolving and events.is_told(connection, batch_id, key)
+        if self.is_dead(run.status, run.heartbeat_at):
+            return Failed(batch_id=batch_id, failed_documents=run.failed_documents, error=self.interrupted(batch_id))
+        return batch_state(
+            Snapshot(
+                batch_id=batch_id,
+                status=RowStatus(run.status),
+                resolving=resolving,
+                resolved=resolved,
+                completed_documents=run.completed_documents,
+                failed_documents=run.failed_documents,
+                total_documents=run.total_documents,
+                entity_count=run.entity_count,
+                relation_count=run.relation_count,
+                error=run.error,
+            )
+        )
+
+    def has_ended(self, batch_id: str) -> bool:
+        """Whether the batch's row bears a terminal status. Raises BatchNotFoundError."""
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            status = connection.execute(select(BatchExecution.status).where(BatchExecution.id == batch_id)).scalar()
+        if status is None:
+            raise BatchNotFoundError(batch_id)
+        return status in TERMINAL
+
+    def interrupted(self, batch_id: str) -> str:
+        """What is said of a batch whose holder is dead."""
+        return f"Interrupted: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {batch_id}"
+
+    def result(self, batch_id: str) -> BatchResult:
+        """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
+        query = (
+            select(DocumentOutcome)
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome.is_not(None))
+            .order_by(DocumentOutcome.position)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            if connection.execute(run_query(batch_id)).first() is None:
+                raise BatchNotFoundError(batch_id)
+            documents = [
+                DocumentResult(
+                    document_id=row.document_id,
+                    result=Success(extraction=ExtractionResult.model_validate(row.extraction))
+                    if row.outcome == "succeeded"
+                    else Failure(error=_stored_error(row).text),
+                )
+                for row in connection.execute(query)
+            ]
+        graphs = [document.result.extraction.graph for document in documents if isinstance(document.result, Success)]
+        return BatchResult(
+            batch_id=batch_id,
+            document_results=tuple(documents),
+            total_documents=len(documents),
+            success_count=len(graphs),
+            failure_count=len(documents) - len(graphs),
+            entity_count=sum(len(graph.entities) for graph in graphs),
+            relation_count=sum(len(graph.relations) for graph in graphs),
+        )
+
+    def extractions(self, batch_id: str) -> Iterator[StoredExtraction]:
+        """The extracted documents in the order of the request, a block of them in memory at a time. Raises BatchNotFoundError."""
+        query = (
+            select(DocumentOutcome, BatchRun.organization_id)
+            .join(BatchRun, (BatchRun.batch_id == DocumentOutcome.batch_id) & (BatchRun.run == DocumentOutcome.run))
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "succeeded")
+            .order_by(DocumentOutcome.position)
+            .execution_options(yield_per=100)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            if connection.execute(run_query(batch_id)).first() is None:
+                raise BatchNotFoundError(batch_id)
+            for row in connection.execute(query):
+                yield StoredExtraction(
+                    extraction_id=extraction_id(batch_id, MAIN, row.document_id),
+                    document_id=row.document_id,
+                    organization_id=row.organization_id,
+                    started_at=row.started_at,
+                    ended_at=row.ended_at,
+                    result=ExtractionResult.model_validate(row.extraction),
+                )
+
+    def failures(self, batch_id: str) -> dict[str, ActivityFailedError]:
+        """Failed documents by id. The error's ``__cause__`` is of the class that the extractor raised."""
+        query = select(DocumentOutcome).where(
+            DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "failed"
+        )
+        found = {}
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            for row in connection.execute(query.order_by(DocumentOutcome.position)):
+                error = _stored_error(row)
+                execution_id = document_execution_id(batch_id, MAIN, row.document_id)
+                found[row.document_id] = ActivityFailedError(execution_id, ACTIVITY_NAME, row.attempts, error.text)
+                found[row.document_id].__cause__ = error.restore()
+        return found
+
+    def summaries(self, limit: int = 50) -> list[BatchSummary]:
+        """The newest batches first. One that lost its holder reads failed."""
+        query = (
+            select(BatchExecution, BatchRun.mode, BatchRun.heartbeat_at)
+            .join(BatchRun, (BatchRun.batch_id == BatchExecution.id) & (BatchRun.run == MAIN))
+            .order_by(BatchExecution.created_at.desc(), BatchExecution.id)
+            .limit(limit)
+        )
+        with self.database.read() as connection:
+            rows = connection.execute(query).all()
+        found = []
+        for row in rows:
+            dead = self.is_dead(row.status, row.heartbeat_at)
+            found.append(
+                BatchSummary(
+                    batch_id=row.id,
+                    organization_id=row.organization_id,
+                    ontology_id=row.ontology_id,
+                    mode=row.mode,
+                    status=RowStatus.FAILED if dead else row.status,
+                    total_documents=row.total_documents,
+                    completed_documents=row.completed_documents,
+                    failed_documents=row.failed_documents,
+                    entity_count=row.entity_count,
+                    relation_count=row.relation_count,
+                    created_at=row.created_at,
+                    completed_at=row.completed_at,
+                    error=self.interrupted(row.id) if dead else row.error,
+                )
+            )
+        return found
+
+
+def document_execution_id(batch_id: str, run: str, document_id: str) -> str:
+    """The id of a document's execution row in one run of a batch."""
+    return derived_id("knowledge_workflow_execution", batch_id, run, document_id)
+
+
+def extraction_id(batch_id: str, run: str, document_id: str) -> str:
+    """The id of one document's extraction in one run of a batch."""
+    return derived_id("knowledge_extraction", batch_id, run, document_id)
+
+
+def _stored_error(row: Row[Any]) -> StoredError:
+    return StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ()))
+
+
+def is_run(batch_id: str, run: str) -> tuple[Any, Any]:
+    """The condition that picks one run of a batch."""
+    return BatchRun.batch_id == batch_id, BatchRun.run == run
+
+
+def run_query(batch_id: str, run: str = MAIN) -> Select[Any]:
+    """A run with its batch row's counts and its workflow row's input, as one row."""
+    return (
+        select(
+            BatchRun,
+            BatchExecution.status,
+            BatchExecution.config,
+            BatchExecution.total_documents,
+            BatchExecution.completed_documents,
+            BatchExecution.failed_documents,
+            BatchExecution.entity_count,
+            BatchExecution.relation_count,
+            BatchExecution.error,
+            WorkflowExecution.input,
+            WorkflowExecution.last_activity_name,
+        )
+        .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
+        .join(WorkflowExecution, WorkflowExecution.id == BatchRun.execution_id)
+        .where(*is_run(batch_id, run))
+    )
