@@ -1,20 +1,27 @@
 """The engine: one Prefect flow a batch, three policies, task retries as the only retries."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from queue import Empty
 from typing import Any
 from uuid import UUID
 
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from compat.contracts import Extractor
-from compat.errors import KnowledgeBatchError
 from compat.policy import documents_per_task
 from compat.recorder import Recorder
 from compat.settings import Settings
@@ -26,11 +33,13 @@ from tasks.extraction import load_extractor
 from tasks.resolve import resolve_entities
 
 # How long Prefect's API may keep a batch waiting before the batch goes on without it, in seconds.
-API_SECONDS = 4.0
+API_SECONDS = 3.0
 IN_PROCESS: dict[Any, Any] = {
     # Costs a second at the end of every flow; our lease sees a dead process.
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     PREFECT_API_REQUEST_TIMEOUT: API_SECONDS,
+    # A client that retries keeps the batch waiting for a minute and more.
+    PREFECT_CLIENT_MAX_RETRIES: 0,
 }
 
 
@@ -47,18 +56,39 @@ def run(claim: Claim) -> None:
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
     threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
     engine = extract_batch.with_options(flow_run_name=f"{claim.batch_id} (engine)", task_runner=threads)
+    failure: object
     with temporary_settings(IN_PROCESS):
-        check_api()
-        state: State[Any] = engine(claim.batch_id, claim.owner, return_state=True)
+        try:
+            check_api()
+            state: State[Any] = engine(claim.batch_id, claim.owner, return_state=True)
+            failure = state.result(raise_on_failure=False)
+        except Exception as error:
+            # Prefect itself, which may also fail behind a batch that has ended as it should.
+            failure = error
+            drop_unsent_events()
+    # The row is the truth: a flow run may say Failed of a batch that ended, and Completed of none that didn't.
     if not Store.from_settings().has_ended(claim.batch_id):
-        # The row is the truth: a flow run may say Failed for a batch that ended as it should.
-        error = state.result(raise_on_failure=False)
-        raise error if isinstance(error, KnowledgeBatchError) else EngineError(f"{state.name}: {state.message}")
+        raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
 
 
-def check_api() -> None:
-    """Raises EngineError where Prefect's API refuses or stays silent, before a flow run waits for it."""
-    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+def drop_unsent_events() -> None:
+    """Forgets what Prefect's API was still to be told, where it no longer answers.
+
+    At the interpreter's exit Prefect would try each of hundreds of events for seconds.
+    """
+    try:
+        check_api(seconds=1.0)
+    except Exception:
+        instances: dict[Any, Any] = EventsWorker._instances  # type: ignore[misc]
+        for worker in list(instances.values()):
+            with suppress(Empty):
+                while True:
+                    worker._queue.get_nowait()
+
+
+def check_api(seconds: float = API_SECONDS) -> None:
+    """Raises EngineError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
+    with get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
         refusal = client.api_healthcheck()
     if refusal is not None:
         raise EngineError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")

@@ -89,7 +89,7 @@ class Evidence:
             wanted = tuple(iri for iri in wanted if ontology.is_any(self.classes.get(beside, ()), (iri,))) or wanted
         kind = self.kind(name)
         # An agent that looks like a person is one, where the ontology has a class for it.
-        of_kind = [iri for iri in self.lexicon.roots_of_kind(kind) if ontology.is_any([iri], wanted)] if kind else []
+        of_kind = [iri for iri in self.lexicon.roots.get(kind or "", ()) if ontology.is_any([iri], wanted)]
         self.add_class(name, (*of_kind, *wanted)[0], 0.6)
 
     def types(self, name: str) -> tuple[tuple[str, ...], float]:
@@ -105,17 +105,17 @@ class Evidence:
         return tuple(exact), known[exact[0]]
 
 
-def link_names(mentions: Sequence[Mention], evidence_words: dict[int, str]) -> list[Name]:
+def link_names(mentions: Sequence[Mention], words_before: dict[int, str]) -> list[Name]:
     """The mentions with the names they go by: ``Vey`` goes by ``Tomas Vey`` if that stood before it.
 
-    ``evidence_words`` maps a mention's start to the lower-case word before it, which tells people from places.
+    ``words_before`` maps a mention's start to the lower-case word before it, which tells people from places.
     """
     full: dict[str, str] = {}
     names = []
     for mention in mentions:
         words = mention.text.split()
         canonical = " ".join(words)
-        if len(words) == 1 and evidence_words.get(mention.start_char) not in PLACE_PREPOSITIONS:
+        if len(words) == 1 and words_before.get(mention.start_char) not in PLACE_PREPOSITIONS:
             canonical = full.get(canonical, canonical)
         elif 2 <= len(words) <= 4 and _person_like(words):
             full.setdefault(words[-1], canonical)
@@ -196,27 +196,28 @@ def _from_after(name: str, tokens: Sequence[Token], end: int, evidence: Evidence
         return
     if tokens[begin].lower in ("born", "died"):
         evidence.add_kind(name, "person", _SAID)
-    comma = tokens[begin].text == ","
-    if not (comma or tokens[begin].lower in COPULAS):
+    if tokens[begin].text != "," and tokens[begin].lower not in COPULAS:
         return
     begin += 1
     # "..., a lighthouse on", "is the old ship that": up to the word that ends the noun and its adjectives.
-    if tokens[begin].lower not in DETERMINERS or (comma and tokens[begin].lower == "the" and begin + 2 >= len(tokens)):
+    if tokens[begin].lower not in DETERMINERS:
         return
     stop = begin + 1
-    while stop < len(tokens) and stop - begin < 9 and tokens[stop].is_word and not _ends_noun(tokens[stop]):
+    while stop < len(tokens) and stop - begin < 9 and not _ends_noun(tokens[stop]):
         stop += 1
     _note_noun(name, tokens[begin + 1 : stop], evidence)
 
 
 def _ends_noun(token: Token) -> bool:
-    return token.lower in PREPOSITIONS or token.lower in FUNCTION_WORDS
+    joins = token.text == "-" or token.lower in ("'s", "’s")
+    return not (token.is_word or joins) or token.lower in PREPOSITIONS or token.lower in FUNCTION_WORDS
 
 
 def _note_noun(name: str, noun: Sequence[Token], evidence: Evidence, last_only: bool = False) -> None:
     """Notes what a noun with its adjectives says of a name; the end of the noun says the most."""
     stems = [token.stem for token in noun]
-    for stop in range(len(stems), max(0, len(stems) - 1) if last_only else 0, -1):
+    shortest = len(stems) - 1 if last_only else 0
+    for stop in range(len(stems), shortest, -1):
         for start in range(max(0, stop - 4), stop):
             if _note_class(name, stems[start:stop], evidence, 1.0, stemmed=True):
                 return

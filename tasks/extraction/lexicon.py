@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from rdflib import XSD
 
 from tasks.extraction.ontology import Ontology, OntologyProperty
-from tasks.extraction.sentences import label_words, stem
+from tasks.extraction.sentences import label_words, stem, words_of
 from tasks.extraction.words import (
     DATE_WORDS,
     GENERAL_LABELS,
@@ -68,7 +68,11 @@ class Cue:
 
 @dataclass(frozen=True, eq=False)
 class Lexicon:
-    """Look-up tables of one ontology. ``classes`` and ``individuals`` are keyed by the first stem or word of a label."""
+    """Look-up tables of one ontology.
+
+    ``classes`` and ``individuals`` are keyed by the first stem or word of a label. ``roots`` are the classes of a kind
+    that stand below no other class of that kind, in the order of the ontology.
+    """
 
     ontology: Ontology
     phrases: tuple[Phrase, ...]
@@ -77,20 +81,15 @@ class Lexicon:
     individuals: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
     kinds: dict[str, Kind]
     kinds_below: dict[str, frozenset[Kind]]
-
-    def roots_of_kind(self, kind: str) -> tuple[str, ...]:
-        """The classes of a kind that stand below no other class of that kind, in the order of the ontology."""
-        fitting = [each.iri for each in self.ontology.classes if self.kinds.get(each.iri) == kind]
-        return tuple(iri for iri in fitting if not any(iri != other and self.ontology.is_a(iri, other) for other in fitting))
+    roots: dict[str, tuple[str, ...]]
 
     def class_of_kind(self, kind: str) -> str | None:
         """The class that a name of a kind has when no more is known: the only root, or the one with a general label."""
-        roots = self.roots_of_kind(kind)
+        roots = self.roots.get(kind, ())
         if len(roots) == 1:
             return roots[0]
-        return next(
-            (each.iri for each in self.ontology.classes if each.iri in roots and each.label.lower() in GENERAL_LABELS), None
-        )
+        general = (each.iri for each in self.ontology.classes if each.iri in roots and each.label.lower() in GENERAL_LABELS)
+        return next(general, None)
 
 
 @lru_cache(maxsize=64)
@@ -134,9 +133,10 @@ def lexicon_of(ontology: Ontology) -> Lexicon:
                 for label in (each.label, *each.alt_labels)
             ]
         ),
-        _keyed([(tuple(label_words(label)), each.types) for each in ontology.individuals for label in each.labels]),
+        _keyed([(words_of(label), each.types) for each in ontology.individuals for label in each.labels]),
         kinds,
         _kinds_below(ontology, kinds),
+        _roots(ontology, kinds),
     )
 
 
@@ -176,6 +176,15 @@ def _kinds_below(ontology: Ontology, kinds: dict[str, Kind]) -> dict[str, frozen
             below[above].add(kind)
     asked = {iri for each in ontology.properties for iri in (*each.domains, *each.ranges)}
     return {iri: frozenset([kinds[iri]] if iri in kinds else below[iri]) for iri in sorted(asked)}
+
+
+def _roots(ontology: Ontology, kinds: dict[str, Kind]) -> dict[str, tuple[str, ...]]:
+    roots: dict[str, tuple[str, ...]] = {}
+    for each in ontology.classes:
+        kind = kinds.get(each.iri)
+        if kind and not any(kinds.get(above) == kind for above in ontology.class_ancestors.get(each.iri, ())):
+            roots[kind] = (*roots.get(kind, ()), each.iri)
+    return roots
 
 
 def _rule(each: OntologyProperty, kinds: dict[str, Kind]) -> Rule:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from rdflib import XSD
@@ -18,23 +19,24 @@ from tasks.extraction.words import (
     IRREGULAR_VERBS,
     KIND_WORDS,
     MONTHS,
+    NATIONALITIES,
     PREPOSITIONS,
     TITLES,
 )
 
 MIN_CONFIDENCE = 0.5
 _CONTEXT_CHARS = 40
-_ADJECTIVE_ENDINGS = ("an", "ish", "ese", "ch", "ic")
 
 _MONTH = "|".join(month.title() for month in MONTHS)
+# [0-9], since \d also takes digits of other scripts, which XSD doesn't.
 _DATES = re.compile(
-    rf"\b(?:(?P<d1>\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?(?P<m1>{_MONTH}),?\s(?P<y1>\d{{4}})"
-    rf"|(?P<m2>{_MONTH})\s(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?,\s(?P<y2>\d{{4}})"
-    r"|(?P<y3>\d{4})-(?P<m3>[01]\d)-(?P<d3>[0-3]\d)"
-    rf"|(?P<m4>{_MONTH}),?\s(?P<y4>\d{{4}})"
-    r"|(?P<y5>1\d{3}|20\d{2})(?![\d.,]\d|\s?%))\b"
+    rf"\b(?:(?P<d1>[0-9]{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?(?P<m1>{_MONTH}),?\s(?P<y1>[0-9]{{4}})"
+    rf"|(?P<m2>{_MONTH})\s(?P<d2>[0-9]{{1,2}})(?:st|nd|rd|th)?,\s(?P<y2>[0-9]{{4}})"
+    r"|(?P<y3>[0-9]{4})-(?P<m3>[01][0-9])-(?P<d3>[0-3][0-9])"
+    rf"|(?P<m4>{_MONTH}),?\s(?P<y4>[0-9]{{4}})"
+    r"|(?P<y5>1[0-9]{3}|20[0-9]{2})(?![0-9.,][0-9]|\s?%))\b"
 )
-_NUMBERS = re.compile(r"(?<![\w.,-])[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w-]|[.,]\d)")
+_NUMBERS = re.compile(r"(?<![\w.,-])[+-]?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?(?![\w-]|[.,][0-9])")
 _QUOTES = re.compile(r"[“\"«„]([^“”\"«»„]{2,80}?)[”\"»“]")
 
 
@@ -78,9 +80,10 @@ def _date(match: re.Match[str]) -> tuple[str, str]:
     part = {name[0]: text for name, text in match.groupdict().items() if text}
     month = int(part["m"]) if part.get("m", "").isdigit() else MONTHS.index(part["m"].lower()) + 1 if "m" in part else 0
     if "d" in part:
-        if not (1 <= month <= 12 and 1 <= int(part["d"]) <= 31):
+        try:
+            return date(int(part["y"]), month, int(part["d"])).isoformat(), str(XSD.date)
+        except ValueError:
             return "", ""
-        return f"{part['y']}-{month:02d}-{int(part['d']):02d}", str(XSD.date)
     return (f"{part['y']}-{month:02d}", str(XSD.gYearMonth)) if month else (part["y"], str(XSD.gYear))
 
 
@@ -181,9 +184,9 @@ def _capital_at(tokens: Sequence[Token], index: int, over: frozenset[str] = froz
 
 
 def _is_title(tokens: Sequence[Token], first: int, last: int) -> bool:
-    """``Captain`` and ``Dr`` before any name, ``Astronomer`` before a full one."""
+    """``Captain`` and ``Dr`` before any name, ``Astronomer`` and ``Danish`` before a full one."""
     word = tokens[first].lower
-    return word in TITLES or (word in KIND_WORDS["person"] and last - first > 1)
+    return word in TITLES or (last - first > 1 and (word in KIND_WORDS["person"] or word in NATIONALITIES))
 
 
 def _is_name(tokens: Sequence[Token], run: tuple[int, int], small: set[str]) -> bool:
@@ -191,20 +194,12 @@ def _is_name(tokens: Sequence[Token], run: tuple[int, int], small: set[str]) -> 
     word = tokens[first]
     if last > first:
         return True
-    after = tokens[first + 1] if first + 1 < len(tokens) else None
-    if (
-        word.lower.endswith(_ADJECTIVE_ENDINGS)
-        and first
-        and (tokens[first - 1].lower in DETERMINERS or tokens[first - 1].lower in PREPOSITIONS)
-        and after is not None
-        and after.text.isalpha()
-        and after.text == after.lower
-        and after.lower not in FUNCTION_WORDS
-    ):
+    after = tokens[first + 1].text if first + 1 < len(tokens) else ""
+    if word.lower in NATIONALITIES and after.isalpha() and after.islower() and after not in FUNCTION_WORDS:
         return False  # "a German racer" names no German
     if len(word.text) == 1 or word.lower in MONTHS or word.lower in FUNCTION_WORDS or word.lower in TITLES:
         return False
-    opens = first == 0 or tokens[first - 1].text in '"“«(:;'
+    opens = not any(token.is_word for token in tokens[:first]) or tokens[first - 1].text in '"“«(:;'
     if not opens:
         return True
     follower = tokens[first + 1].lower if first + 1 < len(tokens) else ""
@@ -229,11 +224,17 @@ def _before_copula(tokens: Sequence[Token]) -> tuple[int, int, float] | None:
     if not end or end < 3 or not tokens[end - 1].is_capital or tokens[0].lower in PREPOSITIONS or tokens[end].text == ",":
         return None
     first = 1 if tokens[0].lower in DETERMINERS else 0
-    inner = [token for token in tokens[first + 1 : end - 1] if not (token.is_capital or token.text in "':-&")]
-    titled = tokens[first].is_capital and all(token.lower in FUNCTION_WORDS and token.lower != "and" for token in inner)
+    inner = [token for token in tokens[first + 1 : end - 1] if not token.is_capital]
+    # "The Tern and the Sula are" names two, "Salt and Sorrow is" one.
+    several = tokens[end].lower not in ("is", "was") and any(token.lower == "and" for token in inner)
+    titled = tokens[first].is_capital and not several and all(_in_title(token) for token in inner)
     return (
         (tokens[0].start, tokens[end - 1].end, 0.82) if inner and titled and tokens[first].lower not in FUNCTION_WORDS else None
     )
+
+
+def _in_title(token: Token) -> bool:
+    return token.lower in FUNCTION_WORDS or token.text in ("'", ":", "-", "&", "'s", "’s") or token.text.isdigit()
 
 
 def _individuals(sentence: Sentence, lexicon: Lexicon) -> list[tuple[int, int, tuple[str, ...]]]:

@@ -40,8 +40,6 @@ def to_dataset(extractions: Iterable[Extraction]) -> rdflib.Dataset:
     ``urn:beep:provenance`` has the PROV-O of all. What an IRI can't bear is percent-encoded.
     """
     dataset = rdflib.Dataset()
-    dataset.bind("beep", BEEP)
-    dataset.bind("prov", PROV)
     provenance = dataset.graph(PROVENANCE)
     with quiet_terms():
         for extraction in extractions:
@@ -64,8 +62,8 @@ def serialize(dataset: rdflib.Dataset, format: Format) -> str:
             + "\n"
         )
     union = rdflib.Graph()
-    union.bind("beep", BEEP)
-    union.bind("prov", PROV)
+    for kind in ("activity", "attr", "document", "entity", "user"):
+        union.bind(kind, f"{BEEP}{kind}:")
     for subject, predicate, object_, _ in dataset.quads():
         union.add((subject, predicate, object_))
     # Each namespace gets its ns1: here, before the serializer gives them out in the order of a set.

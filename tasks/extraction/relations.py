@@ -1,7 +1,7 @@
 """Relations that a sentence says between its names and values (CONTRACT 9.5)."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -89,20 +89,20 @@ def propose_relations(
     scene = _Scene(sentence, arguments, [argument.first for argument in arguments], about, evidence)
     candidates = [candidate for hit in find_hits(sentence, arguments, evidence.lexicon) for candidate in _candidates(hit, scene)]
     candidates.sort(key=lambda each: (-each.score, each.one.first, each.other.first, each.hit.phrase.rule.property.iri))
-    used: set[tuple[int, int]] = set()
+    used: dict[tuple[int, int], Hit] = {}
     said: set[tuple[int, str]] = set()
     accepted: list[Proposal] = []
     for candidate in candidates:
         one, other, hit = candidate.one, candidate.other, candidate.hit
         place = (hit.first, hit.phrase.rule.property.iri)
-        if place in said or _pair(one, other) in used or not _fits(one, other, hit, evidence):
+        if place in said or not _free(_pair(one, other), hit, used, sentence) or not _fits(one, other, hit, evidence):
             continue
         said.add(place)
         ones = [one, *_listed(one, hit, scene)]
         others = [other, *_listed(other, hit, scene)] if hit.phrase.rule.wants == "entity" else [other]
         for each, each_other in product(ones, others):
-            if _pair(each, each_other) not in used and _fits(each, each_other, hit, evidence):
-                used.add(_pair(each, each_other))
+            if _free(_pair(each, each_other), hit, used, sentence) and _fits(each, each_other, hit, evidence):
+                used[_pair(each, each_other)] = hit
                 evidence.narrow(each.name, hit.phrase.rule.property.domains, one.name)
                 if not hit.phrase.rule.literal:
                     evidence.narrow(each_other.name, hit.phrase.rule.property.ranges, other.name)
@@ -112,6 +112,15 @@ def propose_relations(
 
 def _pair(one: Argument, other: Argument) -> tuple[int, int]:
     return min(one.first, other.first), max(one.first, other.first)
+
+
+def _free(pair: tuple[int, int], hit: Hit, used: Mapping[tuple[int, int], Hit], sentence: Sentence) -> bool:
+    """Whether a pair has no relation yet, or only one that is said in one breath: ``written and illustrated by``."""
+    before = used.get(pair)
+    if before is None:
+        return True
+    low, high = sorted((before, hit), key=lambda each: each.first)
+    return high.first - low.last == 2 and sentence.tokens[low.last + 1].lower in _AND
 
 
 def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
@@ -210,7 +219,7 @@ def _nearness(hit: Hit, argument: Argument, tokens: Sequence[Token], is_subject:
     gap = max(0, high - low)
     gap += 4 * sum(token.text in ";:" or token.lower in ("while", "but", "whose", "who") for token in tokens[low:high])
     if is_subject:
-        gap = min(gap, 4)
+        gap = min(gap, 1)
     return 1 - 0.03 * min(gap, 16)
 
 
@@ -245,28 +254,42 @@ def _fits(one: Argument, other: Argument, hit: Hit, evidence: Evidence) -> bool:
 
 
 def _listed(argument: Argument, hit: Hit, scene: _Scene) -> list[Argument]:
-    """The arguments on one list with this one, away from the phrase: ``Ada Lind, Per Holm and Ines Aldana``."""
+    """The other arguments on one list with this one, on its side of the phrase: ``Ada Lind, Per Holm and Ines Aldana``."""
     tokens = scene.sentence.tokens
     at = bisect_left(scene.firsts, argument.first)
     ahead = argument.first > hit.last
-    found: list[Argument] = []
-    joined = False
-    last = argument
-    for following in scene.arguments[at + 1 : at + _LIST] if ahead else reversed(scene.arguments[max(0, at - _LIST) : at]):
-        low, high = (last, following) if ahead else (following, last)
-        between = [token for token in tokens[low.last + 1 : high.first] if token.lower not in DETERMINERS]
-        # "the schooner Harrier and the schooner Petrel": a noun may stand before each.
-        if not between or len(between) > 3 or between[0].lower not in (",", *_AND):
+    found = [argument]
+    words: set[str] = set()
+    for following in scene.arguments[at + 1 : at + _LIST]:
+        between = _list_words(tokens[found[-1].last + 1 : following.first])
+        if not between or (following.first > hit.last) != ahead:
             break
-        rest = [token for token in between[1:] if token.lower not in _AND]
-        if any(not token.is_word or token.lower in PREPOSITIONS or token.lower in COPULAS for token in rest):
-            break
-        joined = joined or any(token.lower in _AND for token in between)
+        words |= between
         found.append(following)
-        last = following
+    for leading in reversed(scene.arguments[max(0, at - _LIST) : at]):
+        between = _list_words(tokens[leading.last + 1 : found[0].first])
+        if not between or (leading.first > hit.last) != ahead:
+            break
+        words |= between
+        found.insert(0, leading)
     # A comma alone also stands before a place's place; a list says "and". What is followed by a verb begins a new clause.
-    after = tokens[last.last + 1 : last.last + 2] if ahead else tokens[argument.last + 1 : hit.first]
-    return found if joined and not any(token.lower in ("is", "was") for token in after) else []
+    last = found[-1].last
+    after = tokens[last + 1 : last + 2] if ahead else tokens[last + 1 : hit.first]
+    if not words & {*_AND} or any(token.lower in ("is", "was") for token in after):
+        return []
+    return [each for each in found if each is not argument]
+
+
+def _list_words(between: Sequence[Token]) -> set[str]:
+    """What joins two members of a list, or nothing where they are on none."""
+    # "the schooner Harrier and the schooner Petrel": a noun may stand before each.
+    words = [token for token in between if token.lower not in DETERMINERS]
+    if not words or len(words) > 3 or words[0].lower not in (",", *_AND):
+        return set()
+    rest = [token for token in words[1:] if token.lower not in _AND]
+    if any(not token.is_word or token.lower in PREPOSITIONS or token.lower in COPULAS for token in rest):
+        return set()
+    return {token.lower for token in words}
 
 
 def _proposal(one: Argument, other: Argument, candidate: _Candidate, sentence: Sentence) -> Proposal:

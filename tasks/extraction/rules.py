@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from compat.contracts import ExtractionResult, ExtractionStats, PipelineConfig
+from rdflib import XSD
+
+from compat.contracts import Entity, ExtractionResult, ExtractionStats, PipelineConfig
 from tasks.extraction.chunking import split
 from tasks.extraction.entities import Evidence, Name, build_entities, gather_evidence, link_names
 from tasks.extraction.graph import assemble
 from tasks.extraction.lexicon import lexicon_of
 from tasks.extraction.mentions import find_mentions, merge_mentions
-from tasks.extraction.ontology import parse_ontology
+from tasks.extraction.ontology import Ontology, parse_ontology
 from tasks.extraction.references import Reader
 from tasks.extraction.relations import Proposal, deduplicate, propose_relations
 from tasks.extraction.sentences import Sentence, read_sentences
@@ -37,8 +40,9 @@ class RulesExtractor:
         names = link_names(mentions, _words_before(sentences))
         by_start = {name.mention.start_char: name for name in names}
         evidence = gather_evidence(sentences, by_start, lexicon)
-        proposals = deduplicate(_read(sentences, by_start, evidence))
+        proposals = list(_read(sentences, by_start, evidence))
         entities = build_entities(names, evidence, config)
+        proposals = deduplicate(_with_plain_objects(proposals, entities, ontology))
         graph = assemble(text, entities, proposals, ontology, config)
         stats = ExtractionStats(
             chunk_count=len(chunks),
@@ -57,6 +61,15 @@ def _words_before(sentences: Iterable[Sentence]) -> dict[int, str]:
         for sentence in sentences
         for before, token in zip(sentence.tokens, sentence.tokens[1:], strict=False)
     }
+
+
+def _with_plain_objects(proposals: Iterable[Proposal], entities: Iterable[Entity], ontology: Ontology) -> Iterator[Proposal]:
+    """The proposals; an object that nothing tells the class of, where the property asks for none, becomes a plain text."""
+    known = {entity.name.lower() for entity in entities}
+    boundless = {each.iri for each in ontology.properties if not each.ranges}
+    for each in proposals:
+        plain = each.literal_type is None and each.predicate_iri in boundless and each.object.lower() not in known
+        yield replace(each, literal_type=str(XSD.string)) if plain else each
 
 
 def _read(sentences: Iterable[Sentence], names: dict[int, Name], evidence: Evidence) -> Iterator[Proposal]:

@@ -66,6 +66,11 @@ def stem(word: str) -> str:
     return str(_local.stemmer.stemWord(word))
 
 
+def words_of(text: str) -> tuple[str, ...]:
+    """The lower-case tokens of a text, as a sentence would have them."""
+    return tuple(match.group().lower() for match in _TOKEN.finditer(text))
+
+
 def label_words(label: str) -> list[str]:
     """The lower-case words of an ontology's label; camelCase, underscores and hyphens split."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", label)

@@ -40,8 +40,8 @@ DETERMINERS = _words("a an the")
 POSSESSIVES = _words("his her its")
 PRONOUNS = {"he": "person", "she": "person", "his": "person", "her": "person", "it": "thing", "its": "thing"}
 TITLES = _words(
-    """mr mrs ms miss dr prof professor sir dame lord lady captain admiral commodore colonel major general lieutenant sergeant
-    president chancellor king queen prince princess pope bishop archbishop saint father sister rabbi judge senator"""
+    """mr mrs ms miss dr prof professor sir dame captain admiral commodore colonel lieutenant sergeant president chancellor
+    bishop archbishop rabbi judge senator"""
 )
 
 # The last word of a class label, or a noun beside a name, gives its kind.
@@ -173,4 +173,11 @@ PLACE_PREPOSITIONS = _words("in at near")
 IRREGULAR_VERBS = _words(
     """built wrote made won led drew kept held sang sung found founded ran met bought sold taught lost gave took
     drawn written known shown grew grown flown flew"""
+)
+NATIONALITIES = _words(
+    """american argentine australian austrian belgian brazilian british bulgarian canadian chilean chinese colombian croatian
+    cuban czech danish dutch egyptian english estonian finnish french georgian german greek hungarian icelandic indian
+    indonesian iranian irish israeli italian jamaican japanese kenyan korean latvian lithuanian malaysian mexican nigerian
+    norwegian pakistani peruvian polish portuguese romanian russian scottish serbian slovak slovenian spanish swedish swiss
+    thai turkish ugandan ukrainian venezuelan vietnamese welsh african asian european"""
 )

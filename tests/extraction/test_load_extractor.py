@@ -1,0 +1,72 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compat.errors import ExtractorNotFoundError
+from tasks.extraction import RulesExtractor, load_extractor
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each not in ("", str(tmp_path))])
+    return tmp_path
+
+
+def test_rules_is_the_extractor_of_rules() -> None:
+    assert isinstance(load_extractor("rules"), RulesExtractor)
+
+
+def test_a_factory_of_a_module_gives_its_extractor() -> None:
+    assert isinstance(load_extractor("tasks.extraction:RulesExtractor"), RulesExtractor)
+
+
+def test_a_module_in_the_current_folder_is_found(folder: Path) -> None:
+    (folder / "mine_here.py").write_text("class Mine:\n    def run(self, text, ontology_content, config): return {}\n")
+    assert type(load_extractor("mine_here:Mine")).__name__ == "Mine"
+
+
+@pytest.mark.parametrize("name", ["linear", "llm"])
+def test_what_is_not_built_yet_says_so(name: str) -> None:
+    with pytest.raises(ExtractorNotFoundError, match="not built yet"):
+        load_extractor(name)
+
+
+@pytest.mark.parametrize("name", ["", "rule", "a.b", ":factory", "module:"])
+def test_a_name_of_another_form_is_refused(name: str) -> None:
+    with pytest.raises(ExtractorNotFoundError, match=r"package\.module:factory"):
+        load_extractor(name)
+
+
+def test_a_module_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(ExtractorNotFoundError, match="no module nowhere_at_all"):
+        load_extractor("nowhere_at_all.inside:factory")
+
+
+def test_a_factory_that_is_not_there_is_named() -> None:
+    with pytest.raises(ExtractorNotFoundError, match="has no factory"):
+        load_extractor("tasks.extraction:factory")
+
+
+def test_a_product_that_cannot_run_is_refused() -> None:
+    with pytest.raises(ExtractorNotFoundError, match="no run method"):
+        load_extractor("builtins:dict")
+
+
+def test_what_a_module_raises_itself_comes_through(folder: Path) -> None:
+    (folder / "broken_inside.py").write_text("raise RuntimeError('broken inside')\n")
+    with pytest.raises(RuntimeError, match="broken inside"):
+        load_extractor("broken_inside:factory")
+
+
+def test_a_module_that_misses_another_says_which(folder: Path) -> None:
+    (folder / "misses_another.py").write_text("import not_installed_anywhere\n")
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        load_extractor("misses_another:factory")
+
+
+def test_the_package_knows_no_prefect() -> None:
+    code = "import sys, tasks.extraction, tasks.extraction.rdf; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
