@@ -28,7 +28,11 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self.dialect = self.engine.dialect.name
-        Base.metadata.create_all(self.engine)
+        with self.write() as connection:
+            if self.dialect == "postgresql":
+                # Two processes that make the same table at once fail each other, IF NOT EXISTS or not.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('knowledge-batch schema'))")
+            Base.metadata.create_all(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

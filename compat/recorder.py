@@ -114,16 +114,24 @@ class Recorder:
                 signals = self.store.heartbeat(self.claim)
                 if signals.cancel_requested or not signals.held:
                     self._stopping.set()
-                elif self._cancelled_elsewhere():
+                elif self._is_cancelled_elsewhere():
                     self.store.cancel(self.claim.batch_id)
                     self._stopping.set()
             except InvalidStateTransitionError:
                 # It ended in the meantime.
                 return
-            except (SQLAlchemyError, KnowledgeBatchError, OSError, RuntimeError):
+            except (SQLAlchemyError, KnowledgeBatchError):
                 # What is away for a moment must not end the batch. A database that stays away ends it
                 # at the next write, or by the lease.
                 log.warning("batch %s: no heartbeat this time", self.claim.batch_id, exc_info=True)
+
+    def _is_cancelled_elsewhere(self) -> bool:
+        try:
+            return self._cancelled_elsewhere()
+        except Exception:
+            # Whoever is asked may be away; the store is asked as well.
+            log.debug("batch %s: whether it was cancelled elsewhere is not known", self.claim.batch_id, exc_info=True)
+            return False
 
     def stop(self, reason: str | None = None) -> None:
         """No document starts from now on; those in work finish. With a reason the batch ends as interrupted by it."""
@@ -236,9 +244,13 @@ class Recorder:
     def finish(self) -> RowStatus:
         """The terminal event, then the terminal row. Returns what the row says.
 
-        A batch that was interrupted before all was done ends as failed and can be resumed.
+        A batch that was interrupted before all was done ends as failed and can be resumed, unless
+        the interruption was how Prefect cancels.
         """
         if self._interrupted is not None and self.pending():
+            if self._is_cancelled_elsewhere():
+                self.store.cancel(self.claim.batch_id)
+                return self.store.finish(self.claim)
             return self.store.fail(self.claim, f"{self._interrupted}; go on with knowledge-batch resume {self.claim.batch_id}")
         return self.store.finish(self.claim)
 

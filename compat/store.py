@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -263,17 +263,23 @@ class Store(Reader):
             if self.is_dead(run.status, run.heartbeat_at):
                 end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
 
-    def reconcile(self, batch_id: str) -> RowStatus:
+    def reconcile(self, batch_id: str, silent_since: datetime | None = None, reason: str | None = None) -> RowStatus:
         """Writes down what a dead batch has come to: failed, or cancelled where that was asked for. Returns the row's status.
 
         A live batch is left alone, and so is one that has ended: of many who reconcile, one writes.
-        Raises BatchNotFoundError.
+
+        Args:
+            batch_id: The batch. Raises BatchNotFoundError.
+            silent_since: A moment at which its process is known to have ended. A batch that gave no heartbeat after it
+                is dead before its lease runs out; one that has is in other hands by now.
+            reason: What its process ended of.
         """
         with infrastructure(batch_id, "batch_run_dispatch"), self.database.write() as connection:
             run = _locked_run(connection, batch_id)
-            if not self.is_dead(run.status, run.heartbeat_at):
+            silent = silent_since is not None and run.heartbeat_at <= silent_since
+            if run.status in TERMINAL or not (silent or self.is_dead(run.status, run.heartbeat_at)):
                 return RowStatus(run.status)
-            return _end_abandoned(connection, run, self.interrupted(batch_id))
+            return _end_abandoned(connection, run, reason or self.interrupted(batch_id))
 
     def abandon(self, batch_id: str, owner: str | None, reason: str) -> RowStatus:
         """Ends a batch whose holder is known to be gone, before its lease runs out. Returns the row's status.

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import Empty
 from typing import Any
-from uuid import UUID
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -18,26 +17,24 @@ from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     temporary_settings,
 )
-from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from compat.contracts import Extractor
 from compat.policy import documents_per_task
 from compat.recorder import Recorder
 from compat.settings import Settings
-from compat.status import RowStatus
 from compat.store import Claim, Store
-from flows.embedded import use_embedded_server
+from flows import upkeep
+from flows.embedded import stop_embedded_server, use_embedded_server
+from flows.stops import stops_on_signals
 from tasks.extract import DocumentsFailedError, extraction_task
 from tasks.extraction import load_extractor
 from tasks.resolve import resolve_entities
 
-# How long Prefect's API may keep a batch waiting before the batch goes on without it, in seconds.
-API_SECONDS = 3.0
 IN_PROCESS: dict[Any, Any] = {
     # Costs a second at the end of every flow; our lease sees a dead process.
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-    PREFECT_API_REQUEST_TIMEOUT: API_SECONDS,
+    PREFECT_API_REQUEST_TIMEOUT: upkeep.API_SECONDS,
     # A client that retries keeps the batch waiting for a minute and more.
     PREFECT_CLIENT_MAX_RETRIES: 0,
 }
@@ -86,19 +83,12 @@ def drop_unsent_events() -> None:
                     worker._queue.get_nowait()
 
 
-def check_api(seconds: float = API_SECONDS) -> None:
+def check_api(seconds: float = upkeep.API_SECONDS) -> None:
     """Raises EngineError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
     with get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
         refusal = client.api_healthcheck()
     if refusal is not None:
         raise EngineError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")
-
-
-def is_cancelled(flow_run_id: UUID) -> bool:
-    """Whether somebody cancelled the flow run, in Prefect's UI say."""
-    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
-        state = client.read_flow_run(flow_run_id).state
-    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)
@@ -111,14 +101,19 @@ def extract_batch(batch_id: str, owner: str) -> State[Any]:
     """
     settings = Settings.load()
     store = Store.from_settings(settings)
-    claim, flow_run_id = store.held(batch_id, owner), UUID(flow_run.get_id())
-    store.note_flow_run(claim, str(flow_run_id))
-    with Recorder(store, claim, settings.retry_base_seconds, lambda: is_cancelled(flow_run_id)) as recorder:
+    claim = store.held(batch_id, owner)
+    store.note_flow_run(claim, str(flow_run.get_id()))
+    # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
+    with (
+        stops_on_signals(stop_embedded_server),
+        Recorder(store, claim, settings.retry_base_seconds, upkeep.cancel_watch()) as recorder,
+    ):
         recorder.begin()
         extract_pending(recorder, load_extractor(settings.extractor), settings)
         if recorder.claim.config.enable_entity_resolution and not recorder.stopping:
             resolve_entities(recorder)
-        return final_state(recorder.finish(), store, batch_id)
+        recorder.finish()
+        return upkeep.final_state(store, batch_id)
 
 
 def extract_pending(recorder: Recorder, extractor: Extractor, settings: Settings) -> None:
@@ -140,27 +135,21 @@ def extract_pending(recorder: Recorder, extractor: Extractor, settings: Settings
 
 def check(future: PrefectFuture[None]) -> None:
     """Waits for a task run. A failed document is an outcome; any other failure is raised."""
-    future.wait()
+    try:
+        future.wait()
+    except SystemExit as crash:
+        # Said in a task run's thread, it ends that task run, not this process.
+        raise EngineError(f"a task run crashed: SystemExit: {crash}") from crash
     error = future.state.result(raise_on_failure=False)
-    if isinstance(error, BaseException) and not isinstance(error, DocumentsFailedError):
+    if isinstance(error, DocumentsFailedError):
+        return
+    if isinstance(error, Exception):
         raise error
+    if isinstance(error, BaseException):
+        raise EngineError(f"a task run crashed: {type(error).__name__}: {error}")
 
 
 def shards(document_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     """Consecutive runs of at most ``size`` documents."""
     for start in range(0, len(document_ids), size):
         yield document_ids[start : start + size]
-
-
-def final_state(status: RowStatus, store: Store, batch_id: str) -> State[Any]:
-    """The flow run's own state for what the batch came to; a batch in which every document failed is Failed."""
-    result = store.result(batch_id)
-    message = (
-        f"{result.success_count} of {result.total_documents} documents, "
-        f"{result.entity_count} entities, {result.relation_count} relations"
-    )
-    if status == RowStatus.COMPLETED:
-        return Completed(message=message)
-    if status == RowStatus.CANCELLED:
-        return Cancelled(message=message)
-    return Failed(message=f"All {result.total_documents} documents failed")

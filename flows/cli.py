@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
 import flows
 from compat.contracts import BatchParams, BatchResult, BatchState, Failed, Failure
@@ -214,8 +216,12 @@ def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy or
 def _finished(batch_id: str, work: Callable[[], BatchResult], format: str, output: Path | None) -> None:
     """Runs to the end with progress shown, prints what came of it, and exits by the batch's status."""
     began = time.monotonic()
-    with shown_progress(batch_id, Console(stderr=True)):
-        result = work()
+    try:
+        with shown_progress(batch_id, Console(stderr=True)):
+            result = work()
+    except KeyboardInterrupt:
+        _note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
+        raise typer.Exit(128 + signal.SIGINT) from None
     seconds = time.monotonic() - began
     state = flows.get_status(batch_id)
     if output is not None:
@@ -296,6 +302,9 @@ def main() -> None:
     except KnowledgeBatchError as error:
         _note(f"error: {error}")
         raise SystemExit(int(exit_code(error))) from None
+    except SQLAlchemyError as error:
+        _note(f"error: the database at KNOWLEDGE_DATABASE_URL failed: {error}; see that it runs, then try again")
+        raise SystemExit(int(Exit.INFRASTRUCTURE)) from None
 
 
 if __name__ == "__main__":

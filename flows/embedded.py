@@ -23,6 +23,8 @@ class EmbeddedServer(SubprocessASGIServer):
         application = ["--app-dir", str(Path(prefect.__file__).parents[1]), "--factory", "prefect.server.api.server:create_app"]
         listen = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on"]
         private = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        # Phones home at its start, and locks its new database over it.
+        private["PREFECT_SERVER_ANALYTICS_ENABLED"] = "0"
         settings = get_current_settings().to_environment_variables(exclude_unset=True)
         with (folder / "prefect-server.log").open("ab") as log:
             return subprocess.Popen(  # noqa: S603 -- our own interpreter, no input of anybody's

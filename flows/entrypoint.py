@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from threading import Thread
 from typing import Any
 
@@ -23,6 +24,7 @@ from compat.contracts import (
 from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
 from compat.ids import new_id
 from compat.modes import Decision, Mode, decide, parse_mode
+from compat.reader import infrastructure
 from compat.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store
@@ -63,7 +65,11 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
     params, settings, store, decision = _prepared(params, mode)
     claim = store.claim(params, decision)
     if claim is not None:
-        Thread(target=_serve_unattended, args=(store, claim, settings), name=f"batch {claim.batch_id}").start()
+        thread = Thread(target=_serve_unattended, args=(store, claim, settings), name=f"batch {claim.batch_id}")
+        # At its exit the interpreter shuts thread pools before it waits for threads; a batch needs its
+        # pool to the end. This is how the pools themselves ask to be waited for.
+        threading._register_atexit(thread.join)  # type: ignore[attr-defined]
+        thread.start()
     return BatchStarted(batch_id=_id(params), total_documents=len(params.documents))
 
 
@@ -74,7 +80,7 @@ def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
     is completed or cancelled, and what ``run_batch`` raises.
     """
     settings = Settings.load()
-    store = Store.from_settings(settings)
+    store = _store(batch_id, "batch_create_execution", settings)
     claim = store.resume(batch_id, _decided(mode, settings, store))
     _serve(store, claim, settings)
     return store.result(batch_id)
@@ -82,7 +88,7 @@ def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
 
 def get_status(batch_id: str) -> BatchState:
     """Where a batch stands. One whose process died is reported Failed once its lease has run out. Raises BatchNotFoundError."""
-    return Store.from_settings().state(batch_id)
+    return _store(batch_id, "batch_get_status").state(batch_id)
 
 
 def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
@@ -91,7 +97,7 @@ def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
     Following ends as well where the batch's process has died: then no further event will come.
     Raises BatchNotFoundError.
     """
-    store = Store.from_settings()
+    store = _store(batch_id, "batch_get_status")
     store.state(batch_id)
     return events.follow(store.database, batch_id, lambda: follow and not _has_ended(store.state(batch_id)))
 
@@ -101,7 +107,7 @@ def cancel_batch(batch_id: str) -> BatchCancelled:
 
     Raises BatchNotFoundError, or InvalidStateTransitionError where the batch has ended.
     """
-    Store.from_settings().cancel(batch_id)
+    _store(batch_id, "batch_run_dispatch").cancel(batch_id)
     return BatchCancelled(batch_id=batch_id)
 
 
@@ -134,7 +140,7 @@ def _prepared(params: BatchParams | Mapping[str, Any], mode: str | None) -> tupl
     # Before the store is opened, which makes its file.
     decide(mode, settings.workflow_mode, None, None)
     load_extractor(settings.extractor)
-    store = Store.from_settings(settings)
+    store = _store(_id(checked), "batch_create_execution", settings)
     return checked, settings, store, _decided(mode, settings, store)
 
 
@@ -148,6 +154,12 @@ def _decided(mode: str | None, settings: Settings, store: Store) -> Decision:
 def _refuse_unbuilt(mode: Mode) -> None:
     if mode == Mode.SHADOW:
         raise InvalidInputError([Problem("mode", "shadow", "isn't built in this version; use legacy or engine")])
+
+
+def _store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:
+    """The store; a database that can't be reached is an error about the batch that it was opened for."""
+    with infrastructure(batch_id, operation):
+        return Store.from_settings(settings)
 
 
 def _id(params: BatchParams) -> str:
@@ -172,15 +184,24 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
                     raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
                 log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
                 claim = store.hand_over(claim, Mode.LEGACY, reason)
-            with Recorder(store, claim, settings.retry_base_seconds) as recorder:
+            with Recorder(store, claim, settings.retry_base_seconds, _cancelled_in_prefect()) as recorder:
                 legacy.run(recorder, load_extractor(settings.extractor))
     except Exception:
         raise
     except BaseException as error:
         # This process is being stopped: say so now, rather than leave it to the lease.
+        # Prefect's Pause, by which a suspended flow run ends, passes here too.
         reason = f"Interrupted by {type(error).__name__}; go on with knowledge-batch resume {claim.batch_id}"
         store.fail(claim, reason)
         raise
+
+
+def _cancelled_in_prefect() -> Callable[[], bool]:
+    """Whether the flow run that a batch is served in was cancelled; outside of one nobody can."""
+    if "flows.upkeep" not in sys.modules:
+        return lambda: False
+    watch: Callable[[], bool] = sys.modules["flows.upkeep"].cancel_watch()
+    return watch
 
 
 def _stop_embedded_server() -> None:

@@ -36,7 +36,7 @@ def stops_on_signals(last_wish: Callable[[], None] = lambda: None) -> Iterator[N
                 recorder.stop(f"Interrupted by {received[0].name}")
             giving_up.start()
 
-    unhandled = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) in _DEFAULTS]
+    unhandled = [each for each in (signal.SIGTERM, signal.SIGINT) if _is_free(signal.getsignal(each))]
     before = {each: signal.signal(each, stop) for each in unhandled}
     try:
         yield
@@ -51,7 +51,10 @@ def stops_on_signals(last_wish: Callable[[], None] = lambda: None) -> Iterator[N
         raise SystemExit(128 + received[0])
 
 
-_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+def _is_free(handler: object) -> bool:
+    """Whether the program leaves a signal to Python or to Prefect, whose handler aborts a flow run where it stands."""
+    ours_to_take = (signal.SIG_DFL, signal.default_int_handler)
+    return handler in ours_to_take or getattr(handler, "__module__", "").startswith("prefect.")
 
 
 def _end_by_force(received: signal.Signals, last_wish: Callable[[], None]) -> None:

@@ -66,12 +66,6 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
     administrator.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def any_database(request: pytest.FixtureRequest) -> str:
-    """Each of the two databases in turn."""
-    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_database"))
-
-
 @pytest.fixture
 def environment(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment of the test's own: home, SQLite, the scripted extractor, and no long waits."""
@@ -85,11 +79,12 @@ def environment(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
     return monkeypatch
 
 
-@pytest.fixture
-def on_any_database(environment: pytest.MonkeyPatch, any_database: str) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_any_database(environment: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """The environment, on each of the two databases in turn."""
-    environment.setenv("KNOWLEDGE_DATABASE_URL", any_database)
-    return any_database
+    url = str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_database"))
+    environment.setenv("KNOWLEDGE_DATABASE_URL", url)
+    return url
 
 
 @pytest.fixture

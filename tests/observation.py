@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from compat import events
 from compat.contracts import BatchResult
-from compat.schema import BatchExecution, DocumentOutcome, MentionRecord, WorkflowActivity, WorkflowExecution
 from compat.reader import document_execution_id
+from compat.schema import BatchExecution, DocumentOutcome, MentionRecord, WorkflowActivity, WorkflowExecution
 from compat.store import Store
 from faults import knocks
 

@@ -1,0 +1,106 @@
+"""Prefect's states and our rows kept in step: a flow run's end told by the batch, a dead batch's end told by its flow run."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from compat.contracts import Cancelled as BatchCancelled
+from compat.contracts import Failed as BatchFailed
+from compat.errors import InvalidStateTransitionError
+from compat.status import RowStatus, legacy_status
+from compat.store import Store, Unfinished
+
+log = logging.getLogger("knowledge_batch")
+
+# How long a question to Prefect's API may take, in seconds.
+API_SECONDS = 3.0
+
+
+def reconcile(store: Store) -> dict[str, RowStatus]:
+    """Gives every batch that is dead, or whose flow run has ended badly, its terminal status.
+
+    A row that has a terminal status is never changed, whatever Prefect says later. A batch whose
+    flow run was cancelled is asked to end; its process ends it where one is alive.
+
+    Returns:
+        The batches that this call ended, with the status that their rows bear now.
+    """
+    ended: dict[str, RowStatus] = {}
+    for batch in store.unfinished():
+        status = store.reconcile(batch.batch_id) if batch.dead else _by_flow_run(store, batch)
+        if status in (RowStatus.FAILED, RowStatus.CANCELLED):
+            ended[batch.batch_id] = status
+    return ended
+
+
+def _by_flow_run(store: Store, batch: Unfinished) -> RowStatus | None:
+    state = _state(batch.flow_run_id)
+    return None if state is None else settle(store, batch.batch_id, state)
+
+
+def settle(store: Store, batch_id: str, state: State[object]) -> RowStatus:
+    """Ends a batch as its flow run's state says, unless its process has given a sign of life since."""
+    said = legacy_status(state.type.value, state.name, state.message)
+    if said == RowStatus.CANCELLED:
+        try:
+            store.cancel(batch_id)
+        except InvalidStateTransitionError:
+            # It had ended before; the first terminal status stands.
+            log.debug("batch %s has ended, its flow run was cancelled later", batch_id)
+    if said not in (RowStatus.CANCELLED, RowStatus.FAILED):
+        return store.reconcile(batch_id)
+    moment: datetime = state.timestamp
+    return store.reconcile(batch_id, silent_since=moment, reason=f"Flow run {state.name}: {state.message or 'no reason given'}")
+
+
+def cancel_watch() -> Callable[[], bool]:
+    """A look at whether somebody cancelled the flow run that this is called in, or the one that it belongs to."""
+    ids = {flow_run.get_id(), flow_run.get_root_flow_run_id()} - {None}
+    if not ids:
+        return lambda: False
+
+    def is_cancelled() -> bool:
+        states = [_state(flow_run_id) for flow_run_id in ids]
+        return any(state is not None and (state.is_cancelling() or state.is_cancelled()) for state in states)
+
+    return is_cancelled
+
+
+def _state(flow_run_id: str | None) -> State[object] | None:
+    if flow_run_id is None:
+        return None
+    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+        try:
+            return client.read_flow_run(UUID(flow_run_id)).state
+        except ObjectNotFound:
+            # Deleted, or kept by an embedded server that is gone: the lease decides.
+            return None
+
+
+def final_state(store: Store, batch_id: str) -> State[Any]:
+    """The flow run's own state for what the batch came to; a batch in which every document failed is Failed."""
+    match store.state(batch_id):
+        case BatchFailed(error=error):
+            return Failed(message=error)
+        case BatchCancelled(completed_documents=done, total_documents=total):
+            return Cancelled(message=f"{done} of {total} documents were finished")
+    result = store.result(batch_id)
+    return Completed(
+        message=f"{result.success_count} of {result.total_documents} documents, "
+        f"{result.entity_count} entities, {result.relation_count} relations"
+    )
+
+
+@flow(name="reconcile", retries=0, persist_result=False)
+def reconcile_batches() -> dict[str, str]:
+    """Gives every dead batch its terminal status; meant to run every minute."""
+    return {batch_id: status.value for batch_id, status in reconcile(Store.from_settings()).items()}

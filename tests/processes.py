@@ -1,0 +1,87 @@
+"""Real processes for tests: Python programs that see the tests' parts, and a Prefect server that may be killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+import faults
+
+# Runs one batch whose request comes on stdin, in the mode of the first argument.
+RUN = "import json, sys, flows; flows.run_batch(json.load(sys.stdin), sys.argv[1])"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment for a child that imports what the tests import."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(faults.__file__).parent), *sys.path]), **variables}
+
+
+def start(program: str, *arguments: str, request: str = "", **variables: str) -> "subprocess.Popen[str]":
+    """Starts a Python program with ``request`` on its stdin."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**variables),
+    )
+    assert child.stdin is not None
+    child.stdin.write(request)
+    child.stdin.close()
+    child.stdin = None
+    return child
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
+    """Waits for a condition, and returns how long that took. Fails when it takes longer than ``seconds``."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not after {seconds} s"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[tuple[str, Callable[[int], None]]]:
+    """A Prefect server of the test's own: its API's URL, and what sends a signal to all of its processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+            stdout=log,
+            stderr=log,
+            env=environment(PREFECT_HOME=str(folder)),
+            # A group of its own, so that its workers get the signal too.
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}/api"
+
+    def healthy() -> bool:
+        assert server.poll() is None, (folder / "server.log").read_text()
+        try:
+            return httpx.get(f"{url}/health", timeout=1).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def send(number: int) -> None:
+        os.killpg(server.pid, number)
+
+    try:
+        wait_until(healthy, 90)
+        yield url, send
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGCONT)
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

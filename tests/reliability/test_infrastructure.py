@@ -1,0 +1,139 @@
+"""Prefect refuses, is silent, dies, or its flow crashes: the same call comes to the right result, and the rows say how."""
+
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+from sqlalchemy import select
+
+import faults
+import flows
+from compat.contracts import BatchResult, PipelineConfig
+from compat.errors import BatchInfrastructureError
+from compat.schema import WorkflowExecution
+from compat.store import Store
+
+# Tells its result, and how long the call took after Prefect was imported.
+TIMED_RUN = """
+import json, logging, sys, time
+import flows, flows.batch
+logging.basicConfig(level="ERROR", format="%(name)s %(message)s")
+began = time.monotonic()
+result = flows.run_batch(json.load(sys.stdin), "engine")
+print(json.dumps([time.monotonic() - began, result.model_dump(mode="json")]))
+"""
+
+
+def row_input(batch_id: str) -> dict[str, Any]:
+    store = Store.from_settings()
+    with store.database.read() as connection:
+        query = select(WorkflowExecution.input).where(WorkflowExecution.input["batchId"].as_string() == batch_id)
+        found: dict[str, Any] = connection.execute(query).scalar_one()
+    return found
+
+
+def timed_run(request: dict[str, Any], api_url: str) -> tuple[float, BatchResult, str]:
+    child = processes.start(TIMED_RUN, request=json.dumps(request), PREFECT_API_URL=api_url)
+    said, errors = child.communicate(timeout=120)
+    assert child.returncode == 0, errors
+    seconds, result = json.loads(said)
+    return seconds, BatchResult.model_validate(result), errors
+
+
+@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.parametrize("fault", ["refused", "silent"])
+def test_a_batch_goes_on_in_legacy_where_prefect_does_not_answer(fault: str, request_of: Any) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if fault == "silent":
+            listener.listen(50)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        request = request_of([faults.document("a", fail=1), faults.document("b")], batch_id=fault)
+        seconds, result, errors = timed_run(request, url)
+    assert seconds < 10
+    assert result.success_count == 2
+    told = row_input(fault)
+    assert (told["executionMode"], told["rolledBackFrom"]) == ("legacy", "engine")
+    assert "doesn't answer" in told["rollbackReason"]
+    assert f"batch {fault}: rolled back from engine to legacy: EngineError: Prefect's API at {url}" in errors
+
+
+@pytest.mark.usefixtures("environment")
+def test_without_rollback_the_batch_fails_and_can_be_resumed(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    environment.setenv("KNOWLEDGE_WORKFLOW_ENABLE_LEGACY_ROLLBACK", "false")
+    environment.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    program = (
+        "import json, sys, flows\n"
+        "from compat.errors import BatchInfrastructureError\n"
+        "try:\n    flows.run_batch(json.load(sys.stdin), 'engine')\n"
+        "except BatchInfrastructureError as error:\n    print(error.operation)\n"
+    )
+    child = processes.start(program, request=json.dumps(request_of([faults.document("a")], batch_id="no way back")))
+    said, errors = child.communicate(timeout=60)
+    assert said == "batch_run_dispatch\n", errors
+    assert type(flows.get_status("no way back")).__name__ == "Failed"
+    assert flows.resume_batch("no way back", "legacy").success_count == 1
+
+
+@pytest.mark.parametrize(
+    ("on_any_database", "number"),
+    [
+        ("sqlite", signal.SIGKILL),
+        *(
+            pytest.param(database, number, marks=pytest.mark.slow)
+            for database, number in (("postgresql", signal.SIGKILL), ("sqlite", signal.SIGSTOP), ("postgresql", signal.SIGSTOP))
+        ),
+    ],
+    indirect=["on_any_database"],
+)
+def test_a_server_that_goes_away_in_the_middle_costs_the_batch_nothing(
+    on_any_database: str, number: signal.Signals, request_of: Any, tmp_path: Path
+) -> None:
+    request = request_of([faults.document(f"d{each}", seconds=0.2) for each in range(30)], batch_id="alone")
+    with processes.prefect_server(tmp_path / "server") as (url, send):
+        child = processes.start(TIMED_RUN, request=json.dumps(request), PREFECT_API_URL=url)
+        processes.wait_until(lambda: sum(faults.knocks().values()) >= 5)
+        send(number)
+        began = time.monotonic()
+        said, errors = child.communicate(timeout=120)
+        # Its end included: nothing is left behind that keeps the process waiting.
+        assert time.monotonic() - began < 45
+    assert child.returncode == 0, errors
+    result = BatchResult.model_validate(json.loads(said)[1])
+    assert (result.total_documents, result.success_count) == (30, 30)
+    assert result == Store.from_settings().result("alone")
+    assert type(flows.get_status("alone")).__name__ == "Completed"
+
+
+class CrashesInPrefect(faults.ScriptedExtractor):
+    """Ends its thread in a way that no except clause for errors sees, inside of a task run only."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> Any:
+        from prefect.context import TaskRunContext
+
+        if TaskRunContext.get() is not None and config.document_id == "b":
+            raise SystemExit("the task runner is broken")
+        return super().run(text, ontology_content, config)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_crashed_task_run_rolls_back_and_only_what_is_missing_is_done(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    environment.setenv("KNOWLEDGE_EXTRACTOR", f"{__name__}:CrashesInPrefect")
+    documents = [faults.document(name) for name in "abc"]
+    result = flows.run_batch(request_of(documents, batch_id="crashed", concurrency=1), "engine")
+    assert result.success_count == 3
+    assert row_input("crashed")["rolledBackFrom"] == "engine"
+    assert faults.knocks() == {"a": 1, "b": 1, "c": 1}
+    assert [type(event).__name__ for event in flows.subscribe("crashed")].count("DocumentStarted") == 3
+
+
+def test_a_database_that_goes_away_is_an_infrastructure_error(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    environment.setenv("KNOWLEDGE_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:9/nothing")
+    with pytest.raises(BatchInfrastructureError) as caught:
+        flows.run_batch(request_of([faults.document("a")]))
+    assert caught.value.operation == "batch_create_execution"
