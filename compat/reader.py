@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from compat import events
 from compat.contracts import (
+    BatchConfig,
     BatchResult,
     BatchState,
     BatchSummary,
@@ -25,10 +26,12 @@ from compat.database import Database
 from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
 from compat.ids import derived_id
 from compat.policy import ACTIVITY_NAME, RESOLUTION_NAME
-from compat.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution
+from compat.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowActivity, WorkflowExecution
 from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
 
 MAIN = "main"
+# Ids in one query; SQLite takes 32,766 parameters.
+BLOCK = 1_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,41 @@ class StoredExtraction:
     started_at: datetime
     ended_at: datetime
     result: ExtractionResult
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt on record: its number within its generation, from 1, and how its row stands."""
+
+    number: int
+    generation: int
+    status: str
+
+
+@dataclass(frozen=True)
+class DocumentAttempts:
+    """A document's attempts on record, beside what its outcome and its own row say of them.
+
+    ``counted`` are the finished attempts of this ``generation`` by the outcome; ``owner`` is None where the
+    document's own row, which is best effort, is missing.
+    """
+
+    batch_id: str
+    document_id: str
+    execution_id: str
+    config: BatchConfig
+    owner: str | None
+    outcome: str | None
+    generation: int
+    counted: int
+    attempts: tuple[Attempt, ...]
+
+    def by_generation(self) -> dict[int, list[Attempt]]:
+        """The attempts under each budget: a resume gives a failed document its budget anew."""
+        generations: dict[int, list[Attempt]] = {}
+        for attempt in self.attempts:
+            generations.setdefault(attempt.generation, []).append(attempt)
+        return generations
 
 
 @contextmanager
@@ -170,6 +208,18 @@ class Reader:
                 found[row.document_id].__cause__ = error.restore()
         return found
 
+    def attempts(self, batch_id: str | None = None) -> Iterator[DocumentAttempts]:
+        """The attempts of every document that was tried, of one batch or of all, batch by batch. Raises BatchNotFoundError."""
+        batches = select(BatchExecution.id, BatchExecution.config).order_by(BatchExecution.created_at, BatchExecution.id)
+        if batch_id is not None:
+            batches = batches.where(BatchExecution.id == batch_id)
+        with infrastructure(batch_id or "all batches", "batch_get_status"), self.database.read() as connection:
+            found = connection.execute(batches).all()
+            if batch_id is not None and not found:
+                raise BatchNotFoundError(batch_id)
+            for batch in found:
+                yield from _attempts(connection, batch.id, BatchConfig.model_validate(batch.config))
+
     def summaries(self, limit: int = 50) -> list[BatchSummary]:
         """The newest batches first. One that lost its holder reads failed."""
         query = (
@@ -201,6 +251,39 @@ class Reader:
                 )
             )
         return found
+
+
+def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Iterator[DocumentAttempts]:
+    tried = select(
+        DocumentOutcome.document_id, DocumentOutcome.outcome, DocumentOutcome.generation, DocumentOutcome.attempts
+    ).where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN)
+    # Outcomes before attempts: in a batch that runs, what has an outcome here gets no further attempt.
+    outcomes = connection.execute(tried.order_by(DocumentOutcome.position)).all()
+    for start in range(0, len(outcomes), BLOCK):
+        block = {document_execution_id(batch_id, MAIN, row.document_id): row for row in outcomes[start : start + BLOCK]}
+        rows = select(WorkflowExecution.id, WorkflowExecution.input["retryOwner"].as_string().label("owner"))
+        owners = {row.id: row.owner for row in connection.execute(rows.where(WorkflowExecution.id.in_(block)))}
+        made: dict[str, list[Attempt]] = {}
+        activities = select(
+            WorkflowActivity.execution_id,
+            WorkflowActivity.attempt,
+            WorkflowActivity.status,
+            WorkflowActivity.input["generation"].as_integer().label("generation"),
+        ).where(WorkflowActivity.execution_id.in_(block), WorkflowActivity.activity_name == ACTIVITY_NAME)
+        for row in connection.execute(activities.order_by(WorkflowActivity.created_at, WorkflowActivity.attempt)):
+            made.setdefault(row.execution_id, []).append(Attempt(row.attempt, row.generation, row.status))
+        for execution_id, row in block.items():
+            yield DocumentAttempts(
+                batch_id=batch_id,
+                document_id=row.document_id,
+                execution_id=execution_id,
+                config=config,
+                owner=owners.get(execution_id),
+                outcome=row.outcome,
+                generation=row.generation,
+                counted=row.attempts,
+                attempts=tuple(made.get(execution_id, ())),
+            )
 
 
 def document_execution_id(batch_id: str, run: str, document_id: str) -> str:

@@ -35,8 +35,8 @@ IN_PROCESS: dict[Any, Any] = {
     # Costs a second at the end of every flow; our lease sees a dead process.
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     PREFECT_API_REQUEST_TIMEOUT: upkeep.API_SECONDS,
-    # A client that retries keeps the batch waiting for a minute and more.
-    PREFECT_CLIENT_MAX_RETRIES: 0,
+    # A busy server says 503 for a moment, so one more try; the default of five keeps a batch waiting for a minute.
+    PREFECT_CLIENT_MAX_RETRIES: 1,
 }
 
 
@@ -85,7 +85,8 @@ def drop_unsent_events() -> None:
 
 def check_api(seconds: float = upkeep.API_SECONDS) -> None:
     """Raises EngineError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
-    with get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
+    once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
         refusal = client.api_healthcheck()
     if refusal is not None:
         raise EngineError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")

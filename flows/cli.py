@@ -29,6 +29,7 @@ from compat.errors import (
     WorkflowNotFoundError,
 )
 from compat.ids import derived_id, new_id
+from compat.settings import Settings
 from compat.store import Store
 from flows import export as exporting
 from flows import sources
@@ -45,6 +46,15 @@ app = typer.Typer(
 )
 mode_app = typer.Typer(help="Which runtime serves the next batch, in every process.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(mode_app, name="mode")
+retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(retries_app, name="retries")
+
+
+@retries_app.callback()
+def _retries() -> None:
+    # A group with one command would be that command itself.
+    pass
+
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch id.")]
 Format = Annotated[str, typer.Option("--format", help="table or json.", metavar="table|json")]
@@ -211,6 +221,32 @@ def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy or
     """Store the mode for every process, from the next batch on. Needs no Prefect."""
     flows.set_mode(mode)
     mode_show()
+
+
+@retries_app.command(name="audit")
+def retries_audit(
+    batch_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One batch; without it all of them.")] = None,
+    format: Format = "table",
+) -> None:
+    """Audit the code, Prefect's settings and the batches' attempts; exit 1 with what has a second owner of retries."""
+    from flows.audit import audit
+
+    _check_format(format)
+    settings = Settings.load()
+    found = audit(Store.from_settings(settings), settings.extractor, batch_id)
+    if format == "json":
+        _print_json(found.to_dict())
+    else:
+        table = Table.grid(padding=(0, 2))
+        table.add_row("code", f"{found.files} files read")
+        for owner in found.ledger:
+            made = f"{owner.batches} batches, {owner.documents} documents, {owner.attempts} attempts"
+            table.add_row(owner.owner, f"{made}, {owner.over_budget} documents over their budget")
+        table.add_row("findings", str(len(found.findings)))
+        for finding in found.findings:
+            table.add_row("", *_plain(str(finding)))
+        _show(table)
+    raise typer.Exit(Exit.FAILED if found.findings else Exit.COMPLETED)
 
 
 def _finished(batch_id: str, work: Callable[[], BatchResult], format: str, output: Path | None) -> None:
