@@ -1,4 +1,4 @@
-"""The command as its users run it: a process, its two streams and its exit code."""
+"""The command as its users run it: its two streams and its exit code."""
 
 import json
 import os
@@ -13,13 +13,35 @@ import pytest
 import faults
 import flows
 from compat.contracts import BatchResult
+from flows import cli
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def command(environment: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs knowledge-batch in a folder of its own."""
+def command(environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs knowledge-batch in a folder of its own, in this process: a second and more sooner than in another."""
+
+    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["knowledge-batch", *arguments])
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code or 0, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def process(environment: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs knowledge-batch in a folder and a process of its own."""
     paths = [str(Path(faults.__file__).parent), *sys.path]
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -48,8 +70,8 @@ def folder(path: Path, documents: list[dict[str, str]]) -> Path:
     return path
 
 
-def test_run_ends_with_a_table_and_the_next_command(command: Command, source: Path) -> None:
-    done = command("run", str(source), "--batch-id", "my batch")
+def test_run_ends_with_a_table_and_the_next_command(process: Command, source: Path) -> None:
+    done = process("run", str(source), "--batch-id", "my batch")
     assert done.returncode == 0
     cells = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
     assert cells.pop("time").endswith(" s")
@@ -78,15 +100,15 @@ def test_failures_are_shown_with_their_reasons(command: Command, tmp_path: Path)
     assert "bad [one]: OntologyParseError: line 3: expected a predicate" in done.stdout
 
 
-def test_a_batch_in_which_every_document_failed_exits_1(command: Command, tmp_path: Path) -> None:
+def test_a_batch_in_which_every_document_failed_exits_1(process: Command, tmp_path: Path) -> None:
     broken = folder(tmp_path / "broken", [faults.document("bad", fail=faults.ALWAYS, how="ontology")])
-    done = command("run", str(broken), "--batch-id", "failed")
+    done = process("run", str(broken), "--batch-id", "failed")
     assert done.returncode == 1
     assert "knowledge-batch resume failed" in done.stdout
 
 
-def test_engine_mode_prints_progress_and_table_and_nothing_else(command: Command, source: Path, tmp_path: Path) -> None:
-    done = command("run", str(source), "--mode", "engine", PREFECT_HOME=str(tmp_path / "prefect"))
+def test_engine_mode_prints_progress_and_table_and_nothing_else(process: Command, source: Path, tmp_path: Path) -> None:
+    done = process("run", str(source), "--mode", "engine", PREFECT_HOME=str(tmp_path / "prefect"))
     assert done.returncode == 0
     assert {line.split()[0].rstrip(":") for line in done.stderr.splitlines()} <= {"starting", "extracting", "resolving"}
     headings = [line.split()[0] for line in done.stdout.splitlines()]
