@@ -71,7 +71,6 @@ class AttemptWriter:
                 self._ontologies[document.ontology_hash] = connection.execute(query).scalar_one()
             standing = {
                 "batch_id": claim.batch_id,
-                "run": claim.run,
                 "document_id": document_id,
                 "position": document.position,
                 "generation": 0,
@@ -86,7 +85,7 @@ class AttemptWriter:
             if outcome.outcome is not None:
                 replayed: Outcome = outcome.outcome
                 return replayed
-            execution_id = document_execution_id(claim.batch_id, claim.run, document_id)
+            execution_id = document_execution_id(claim.batch_id, document_id)
             number, generation = outcome.attempts + 1, outcome.generation
             started = Started(
                 number=number,
@@ -101,7 +100,7 @@ class AttemptWriter:
             )
             self._write_start(connection, started)
             event = DocumentStarted(batch_id=claim.batch_id, document_id=document_id, document_index=document.position)
-            events.emit(connection, claim.run, self._event_key("started", started), event, document_id)
+            events.emit(connection, self._event_key("started", started), event, document_id)
             return started
 
     def _write_start(self, connection: Connection, started: Started) -> None:
@@ -169,7 +168,7 @@ class AttemptWriter:
             event = DocumentCompleted(
                 batch_id=claim.batch_id, document_id=started.document_id, entity_count=entities, relation_count=relations
             )
-            events.emit(connection, claim.run, self._event_key("ended", started), event, started.document_id)
+            events.emit(connection, self._event_key("ended", started), event, started.document_id)
         return "succeeded"
 
     def failed(self, started: Started, error: StoredError, duration_ms: int) -> Outcome:
@@ -193,7 +192,7 @@ class AttemptWriter:
             self._settle(connection, started, standing, counts)
             if exhausted or self.policy.owner == "orchestrator":
                 event = DocumentFailed(batch_id=claim.batch_id, document_id=started.document_id, error=error.text)
-                events.emit(connection, claim.run, self._event_key("ended", started), event, started.document_id)
+                events.emit(connection, self._event_key("ended", started), event, started.document_id)
         return "failed" if exhausted else "unfinished"
 
     def _settle(self, connection: Connection, started: Started, standing: dict[str, Any], counts: dict[str, Any]) -> None:
@@ -236,7 +235,7 @@ class AttemptWriter:
             log.exception("batch %s, document %s: its execution row was not written", self.claim.batch_id, started.document_id)
 
     def _write_mentions(self, connection: Connection, started: Started, entities: Iterable[Entity]) -> None:
-        extraction = extraction_id(self.claim.batch_id, self.claim.run, started.document_id)
+        extraction = extraction_id(self.claim.batch_id, started.document_id)
         connection.execute(MentionRecord.__table__.delete().where(MentionRecord.extraction_id == extraction))  # type: ignore[attr-defined]
         now = utc_now()
         rows = [
@@ -275,6 +274,5 @@ def mention_id(extraction: str, entity: Entity, number: int) -> str:
 def _is_outcome(claim: Claim, document_id: str) -> tuple[Any, ...]:
     return (
         DocumentOutcome.batch_id == claim.batch_id,
-        DocumentOutcome.run == claim.run,
         DocumentOutcome.document_id == document_id,
     )

@@ -21,23 +21,22 @@ log = logging.getLogger("knowledge_batch")
 POLL_SECONDS = 0.2
 
 
-def emit(connection: Connection, run: str, key: str, event: BatchEvent, document_id: str | None = None) -> None:
+def emit(connection: Connection, key: str, event: BatchEvent, document_id: str | None = None) -> None:
     """Adds an event to the log, unless one of this key is there. Best effort: a failure is logged and changes nothing else.
 
-    Belongs in the transaction of what it tells. Taking the next number locks the run's row, so
+    Belongs in the transaction of what it tells. Taking the next number locks the batch's run, so
     numbers become visible in order and a follower misses none.
     """
     try:
         with connection.begin_nested():
             number = connection.execute(
                 update(BatchRun)
-                .where(BatchRun.batch_id == event.batch_id, BatchRun.run == run)
+                .where(BatchRun.batch_id == event.batch_id)
                 .values(next_sequence=BatchRun.next_sequence + 1)
                 .returning(BatchRun.next_sequence)
             ).scalar_one()
             row = {
                 "batch_id": event.batch_id,
-                "run": run,
                 "sequence": number - 1,
                 "key": key,
                 "document_id": document_id,
@@ -50,19 +49,17 @@ def emit(connection: Connection, run: str, key: str, event: BatchEvent, document
         log.exception("batch %s: event %s was not stored", event.batch_id, key)
 
 
-def is_told(connection: Connection, batch_id: str, key: str, run: str = "main") -> bool:
+def is_told(connection: Connection, batch_id: str, key: str) -> bool:
     """Whether the log has the event of this key."""
-    query = select(BatchEventRow.sequence).where(
-        BatchEventRow.batch_id == batch_id, BatchEventRow.run == run, BatchEventRow.key == key
-    )
+    query = select(BatchEventRow.sequence).where(BatchEventRow.batch_id == batch_id, BatchEventRow.key == key)
     return connection.execute(query).first() is not None
 
 
-def stored_events(database: Database, batch_id: str, after: int = -1, run: str = "main") -> list[tuple[int, BatchEvent]]:
+def stored_events(database: Database, batch_id: str, after: int = -1) -> list[tuple[int, BatchEvent]]:
     """Events with their sequence numbers, from the one behind ``after`` on. Superseded ones are left out."""
     query = (
         select(BatchEventRow.sequence, BatchEventRow.payload)
-        .where(BatchEventRow.batch_id == batch_id, BatchEventRow.run == run, BatchEventRow.sequence > after)
+        .where(BatchEventRow.batch_id == batch_id, BatchEventRow.sequence > after)
         .where(BatchEventRow.superseded.is_(False))
         .order_by(BatchEventRow.sequence)
     )
@@ -70,13 +67,13 @@ def stored_events(database: Database, batch_id: str, after: int = -1, run: str =
         return [(sequence, BatchEvent.parse(payload)) for sequence, payload in connection.execute(query)]
 
 
-def follow(database: Database, batch_id: str, goes_on: Callable[[], bool], run: str = "main") -> Iterator[BatchEvent]:
+def follow(database: Database, batch_id: str, goes_on: Callable[[], bool]) -> Iterator[BatchEvent]:
     """The events of a batch from the first on, up to the terminal one, or until ``goes_on`` says that none will come."""
     after = -1
     while True:
         # Asked before reading: what was written before it turned false is still read.
         more = goes_on()
-        for sequence, event in stored_events(database, batch_id, after, run):
+        for sequence, event in stored_events(database, batch_id, after):
             after = sequence
             yield event
             more = more and not isinstance(event, BatchCompleted | BatchFailed)

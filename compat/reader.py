@@ -29,7 +29,6 @@ from compat.policy import ACTIVITY_NAME, RESOLUTION_NAME
 from compat.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowActivity, WorkflowExecution
 from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
 
-MAIN = "main"
 # Ids in one query; SQLite takes 32,766 parameters.
 BLOCK = 1_000
 
@@ -146,7 +145,7 @@ class Reader:
         """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
         query = (
             select(DocumentOutcome)
-            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome.is_not(None))
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
             .order_by(DocumentOutcome.position)
         )
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
@@ -176,8 +175,8 @@ class Reader:
         """The extracted documents in the order of the request, a block of them in memory at a time. Raises BatchNotFoundError."""
         query = (
             select(DocumentOutcome, BatchRun.organization_id)
-            .join(BatchRun, (BatchRun.batch_id == DocumentOutcome.batch_id) & (BatchRun.run == DocumentOutcome.run))
-            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "succeeded")
+            .join(BatchRun, BatchRun.batch_id == DocumentOutcome.batch_id)
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "succeeded")
             .order_by(DocumentOutcome.position)
             .execution_options(yield_per=100)
         )
@@ -186,7 +185,7 @@ class Reader:
                 raise BatchNotFoundError(batch_id)
             for row in connection.execute(query):
                 yield StoredExtraction(
-                    extraction_id=extraction_id(batch_id, MAIN, row.document_id),
+                    extraction_id=extraction_id(batch_id, row.document_id),
                     document_id=row.document_id,
                     organization_id=row.organization_id,
                     started_at=row.started_at,
@@ -196,14 +195,12 @@ class Reader:
 
     def failures(self, batch_id: str) -> dict[str, ActivityFailedError]:
         """Failed documents by id. The error's ``__cause__`` is of the class that the extractor raised."""
-        query = select(DocumentOutcome).where(
-            DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "failed"
-        )
+        query = select(DocumentOutcome).where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed")
         found = {}
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
             for row in connection.execute(query.order_by(DocumentOutcome.position)):
                 error = _stored_error(row)
-                execution_id = document_execution_id(batch_id, MAIN, row.document_id)
+                execution_id = document_execution_id(batch_id, row.document_id)
                 found[row.document_id] = ActivityFailedError(execution_id, ACTIVITY_NAME, row.attempts, error.text)
                 found[row.document_id].__cause__ = error.restore()
         return found
@@ -224,7 +221,7 @@ class Reader:
         """The newest batches first. One that lost its holder reads failed."""
         query = (
             select(BatchExecution, BatchRun.mode, BatchRun.heartbeat_at)
-            .join(BatchRun, (BatchRun.batch_id == BatchExecution.id) & (BatchRun.run == MAIN))
+            .join(BatchRun, BatchRun.batch_id == BatchExecution.id)
             .order_by(BatchExecution.created_at.desc(), BatchExecution.id)
             .limit(limit)
         )
@@ -256,11 +253,11 @@ class Reader:
 def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Iterator[DocumentAttempts]:
     tried = select(
         DocumentOutcome.document_id, DocumentOutcome.outcome, DocumentOutcome.generation, DocumentOutcome.attempts
-    ).where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN)
+    ).where(DocumentOutcome.batch_id == batch_id)
     # Outcomes before attempts: in a batch that runs, what has an outcome here gets no further attempt.
     outcomes = connection.execute(tried.order_by(DocumentOutcome.position)).all()
     for start in range(0, len(outcomes), BLOCK):
-        block = {document_execution_id(batch_id, MAIN, row.document_id): row for row in outcomes[start : start + BLOCK]}
+        block = {document_execution_id(batch_id, row.document_id): row for row in outcomes[start : start + BLOCK]}
         rows = select(WorkflowExecution.id, WorkflowExecution.input["retryOwner"].as_string().label("owner"))
         owners = {row.id: row.owner for row in connection.execute(rows.where(WorkflowExecution.id.in_(block)))}
         made: dict[str, list[Attempt]] = {}
@@ -286,26 +283,21 @@ def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Ite
             )
 
 
-def document_execution_id(batch_id: str, run: str, document_id: str) -> str:
-    """The id of a document's execution row in one run of a batch."""
-    return derived_id("knowledge_workflow_execution", batch_id, run, document_id)
+def document_execution_id(batch_id: str, document_id: str) -> str:
+    """The id of a document's execution row."""
+    return derived_id("knowledge_workflow_execution", batch_id, document_id)
 
 
-def extraction_id(batch_id: str, run: str, document_id: str) -> str:
-    """The id of one document's extraction in one run of a batch."""
-    return derived_id("knowledge_extraction", batch_id, run, document_id)
+def extraction_id(batch_id: str, document_id: str) -> str:
+    """The id of one document's extraction."""
+    return derived_id("knowledge_extraction", batch_id, document_id)
 
 
 def _stored_error(row: Row[Any]) -> StoredError:
     return StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ()))
 
 
-def is_run(batch_id: str, run: str) -> tuple[Any, Any]:
-    """The condition that picks one run of a batch."""
-    return BatchRun.batch_id == batch_id, BatchRun.run == run
-
-
-def run_query(batch_id: str, run: str = MAIN) -> Select[Any]:
+def run_query(batch_id: str) -> Select[Any]:
     """A run with its batch row's counts and its workflow row's input, as one row."""
     return (
         select(
@@ -323,5 +315,5 @@ def run_query(batch_id: str, run: str = MAIN) -> Select[Any]:
         )
         .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
         .join(WorkflowExecution, WorkflowExecution.id == BatchRun.execution_id)
-        .where(*is_run(batch_id, run))
+        .where(BatchRun.batch_id == batch_id)
     )

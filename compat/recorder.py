@@ -160,7 +160,7 @@ class Recorder:
                 connection.execute(update(table).where(table.id == key).values(status=RowStatus.RUNNING))
                 connection.execute(update(table).where(table.id == key, table.started_at.is_(None)).values(started_at=now))
             event = BatchCreated(batch_id=claim.batch_id, total_documents=run.total_documents)
-            events.emit(connection, claim.run, "created", event)
+            events.emit(connection, "created", event)
 
     def pending(self) -> list[str]:
         """Ids of the documents without an outcome, in the order of the request."""
@@ -171,7 +171,6 @@ class Recorder:
                 .outerjoin(
                     DocumentOutcome,
                     (DocumentOutcome.batch_id == BatchDocument.batch_id)
-                    & (DocumentOutcome.run == claim.run)
                     & (DocumentOutcome.document_id == BatchDocument.document_id),
                 )
                 .where(BatchDocument.batch_id == claim.batch_id, DocumentOutcome.outcome.is_(None))
@@ -184,7 +183,7 @@ class Recorder:
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
             query = select(DocumentOutcome.document_id).where(
-                DocumentOutcome.batch_id == claim.batch_id, DocumentOutcome.run == claim.run, DocumentOutcome.outcome == "failed"
+                DocumentOutcome.batch_id == claim.batch_id, DocumentOutcome.outcome == "failed"
             )
             return connection.execute(query.limit(1)).first() is not None
 
@@ -202,7 +201,7 @@ class Recorder:
                 .where(WorkflowExecution.id == claim.execution_id)
                 .values(last_activity_name=RESOLUTION_NAME)
             )
-            events.emit(connection, claim.run, f"{key}:started", ResolutionStarted(batch_id=claim.batch_id))
+            events.emit(connection, f"{key}:started", ResolutionStarted(batch_id=claim.batch_id))
         merged = 0
         resolved: list[dict[str, str]] = []
         try:
@@ -225,21 +224,21 @@ class Recorder:
                 statement = table.update().where(table.c.id == bindparam("key"))  # type: ignore[attr-defined]
                 connection.execute(statement.values(resolved_entity_id=bindparam("entity")), resolved)
             event = ResolutionCompleted(batch_id=claim.batch_id, merge_count=merged)
-            events.emit(connection, claim.run, f"{key}:completed", event)
+            events.emit(connection, f"{key}:completed", event)
         return merged
 
     def _entities(self) -> Iterator[tuple[str, str, Entity]]:
         claim = self.claim
         query = (
             select(DocumentOutcome.document_id, DocumentOutcome.extraction)
-            .where(DocumentOutcome.batch_id == claim.batch_id, DocumentOutcome.run == claim.run)
+            .where(DocumentOutcome.batch_id == claim.batch_id)
             .where(DocumentOutcome.outcome == "succeeded")
             .order_by(DocumentOutcome.position)
         )
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
             for document_id, extraction in connection.execute(query):
                 for entity in ExtractionResult.model_validate(extraction).graph.entities:
-                    yield extraction_id(claim.batch_id, claim.run, document_id), document_id, entity
+                    yield extraction_id(claim.batch_id, document_id), document_id, entity
 
     def finish(self) -> RowStatus:
         """The terminal event, then the terminal row. Returns what the row says.

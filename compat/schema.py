@@ -145,14 +145,10 @@ class MentionRecord(OldRow, Base):
 
 
 class BatchRun(Base):
-    """Who holds a batch, and how it is to be worked through. Its primary key is the claim.
-
-    ``run`` is ``main`` for what callers see, ``shadow`` for the engine's copy of it.
-    """
+    """Who holds a batch, and how it is to be worked through. Its primary key is the claim."""
 
     __tablename__ = "knowledge_batch_run"
     batch_id: Mapped[str] = mapped_column(primary_key=True)
-    run: Mapped[str] = mapped_column(primary_key=True)
     organization_id: Mapped[str]
     ontology_id: Mapped[str]
     params_hash: Mapped[str]
@@ -192,7 +188,7 @@ class BatchDocument(Base):
 
 
 class DocumentOutcome(Base):
-    """Where a document stands in a run. ``outcome`` is null while attempts are left.
+    """Where a document stands. ``outcome`` is null while attempts are left.
 
     ``attempts`` counts the finished ones of this ``generation``, and the moments are the last one's. A resume
     gives a failed document a new generation, and with it its whole budget again.
@@ -200,7 +196,6 @@ class DocumentOutcome(Base):
 
     __tablename__ = "knowledge_document_outcome"
     batch_id: Mapped[str] = mapped_column(primary_key=True)
-    run: Mapped[str] = mapped_column(primary_key=True)
     document_id: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[int]
     generation: Mapped[int] = mapped_column(default=0)
@@ -224,14 +219,13 @@ class BatchEventRow(Base):
 
     __tablename__ = "knowledge_batch_event"
     batch_id: Mapped[str] = mapped_column(primary_key=True)
-    run: Mapped[str] = mapped_column(primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str]
     document_id: Mapped[str | None]
     payload: Mapped[dict[str, Any]]
     superseded: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    __table_args__ = (UniqueConstraint("batch_id", "run", "key"),)
+    __table_args__ = (UniqueConstraint("batch_id", "key"),)
 
 
 class Switch(Base):

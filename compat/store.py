@@ -16,7 +16,7 @@ from compat.ids import new_id
 from compat.intake import insert_batch, params_hash
 from compat.modes import Decision, Mode
 from compat.policy import ALL_FAILED, CANCELLED_BY_USER, RESOLUTION_NAME, terminal_status
-from compat.reader import MAIN, Reader, infrastructure, is_run, run_query
+from compat.reader import Reader, infrastructure, run_query
 from compat.schema import BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, Switch, WorkflowExecution
 from compat.settings import Settings
 from compat.sql import insert_if_new, upsert
@@ -28,7 +28,6 @@ class Claim:
     """A batch in somebody's hands. ``owner`` is the token that every write of its holder names."""
 
     batch_id: str
-    run: str
     owner: str
     generation: int
     organization_id: str
@@ -78,7 +77,6 @@ class Store(Reader):
         batch_id = params.batch_id or new_id("knowledge_batch_execution")
         claim = Claim(
             batch_id=batch_id,
-            run=MAIN,
             owner=uuid.uuid4().hex,
             generation=0,
             organization_id=params.organization_id,
@@ -91,7 +89,6 @@ class Store(Reader):
         with infrastructure(batch_id, "batch_create_execution"), self.database.write() as connection:
             run_row = {
                 "batch_id": batch_id,
-                "run": MAIN,
                 "organization_id": params.organization_id,
                 "ontology_id": params.ontology_id,
                 "params_hash": digest,
@@ -133,18 +130,18 @@ class Store(Reader):
                 )
             generation = run.generation + 1
             retried = select(DocumentOutcome.document_id).where(
-                DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "failed"
+                DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed"
             )
             # Batch-level events but the first, and all of the documents that run again, tell what is about to change.
             connection.execute(
                 update(BatchEventRow)
-                .where(BatchEventRow.batch_id == batch_id, BatchEventRow.run == MAIN, BatchEventRow.key != "created")
+                .where(BatchEventRow.batch_id == batch_id, BatchEventRow.key != "created")
                 .where(BatchEventRow.document_id.is_(None) | BatchEventRow.document_id.in_(retried))
                 .values(superseded=True)
             )
             connection.execute(
                 update(DocumentOutcome)
-                .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.run == MAIN, DocumentOutcome.outcome == "failed")
+                .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed")
                 .values(outcome=None, attempts=0, generation=DocumentOutcome.generation + 1)
             )
             connection.execute(
@@ -177,7 +174,7 @@ class Store(Reader):
             }
             connection.execute(update(WorkflowExecution).where(WorkflowExecution.id == run.execution_id).values(input=row_input))
             connection.execute(
-                update(BatchRun).where(*is_run(claim.batch_id, claim.run)).values(rolled_back_from=claim.mode.value)
+                update(BatchRun).where(BatchRun.batch_id == claim.batch_id).values(rolled_back_from=claim.mode.value)
             )
             return self._take(connection, run, Decision(to, f"rolled back from {claim.mode}: {reason}"), claim.generation)
 
@@ -185,7 +182,7 @@ class Store(Reader):
         owner = uuid.uuid4().hex
         connection.execute(
             update(BatchRun)
-            .where(*is_run(run.batch_id, run.run))
+            .where(BatchRun.batch_id == run.batch_id)
             .values(owner=owner, heartbeat_at=utc_now(), generation=generation)
             .values(mode=decision.mode.value, mode_reason=decision.reason)
         )
@@ -206,7 +203,7 @@ class Store(Reader):
         with self.database.write() as connection:
             cancel = connection.execute(
                 update(BatchRun)
-                .where(*is_run(claim.batch_id, claim.run), BatchRun.owner == claim.owner)
+                .where(BatchRun.batch_id == claim.batch_id, BatchRun.owner == claim.owner)
                 .values(heartbeat_at=utc_now())
                 .returning(BatchRun.cancel_requested_at)
             ).first()
@@ -217,7 +214,7 @@ class Store(Reader):
         with self.database.write() as connection:
             connection.execute(
                 update(BatchRun)
-                .where(*is_run(claim.batch_id, claim.run), BatchRun.owner == claim.owner)
+                .where(BatchRun.batch_id == claim.batch_id, BatchRun.owner == claim.owner)
                 .values(owner=None, heartbeat_at=utc_now() - timedelta(seconds=self.lease_seconds))
             )
 
@@ -257,7 +254,7 @@ class Store(Reader):
             check_transition(batch_id, _state_name(run), "Cancelled")
             connection.execute(
                 update(BatchRun)
-                .where(*is_run(batch_id, MAIN), BatchRun.cancel_requested_at.is_(None))
+                .where(BatchRun.batch_id == batch_id, BatchRun.cancel_requested_at.is_(None))
                 .values(cancel_requested_at=utc_now())
             )
             if self.is_dead(run.status, run.heartbeat_at):
@@ -297,7 +294,7 @@ class Store(Reader):
         query = (
             select(BatchRun.batch_id, BatchRun.owner, BatchRun.flow_run_id, BatchRun.heartbeat_at, BatchExecution.status)
             .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
-            .where(BatchRun.run == MAIN, BatchExecution.status.not_in(TERMINAL))
+            .where(BatchExecution.status.not_in(TERMINAL))
             .order_by(BatchRun.created_at)
         )
         with self.database.read() as connection:
@@ -310,7 +307,7 @@ class Store(Reader):
         """Keeps which flow run serves the batch, for whoever asks Prefect about it."""
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.database.write() as connection:
             held_run(connection, claim)
-            connection.execute(update(BatchRun).where(*is_run(claim.batch_id, claim.run)).values(flow_run_id=flow_run_id))
+            connection.execute(update(BatchRun).where(BatchRun.batch_id == claim.batch_id).values(flow_run_id=flow_run_id))
 
     # --- Switches ---------------------------------------------------------------------------------------------------
 
@@ -328,8 +325,8 @@ class Store(Reader):
                 upsert(connection, Switch, {"name": name, "value": value, "updated_at": utc_now()})
 
 
-def _locked_run(connection: Connection, batch_id: str, run: str = MAIN) -> Row[Any]:
-    row = connection.execute(run_query(batch_id, run).with_for_update(of=BatchRun)).first()
+def _locked_run(connection: Connection, batch_id: str) -> Row[Any]:
+    row = connection.execute(run_query(batch_id).with_for_update(of=BatchRun)).first()
     if row is None:
         raise BatchNotFoundError(batch_id)
     return row
@@ -337,7 +334,7 @@ def _locked_run(connection: Connection, batch_id: str, run: str = MAIN) -> Row[A
 
 def held_run(connection: Connection, claim: Claim) -> Row[Any]:
     """The run's row, locked until the transaction ends. Raises LeaseLostError where the claim no longer holds."""
-    run = _locked_run(connection, claim.batch_id, claim.run)
+    run = _locked_run(connection, claim.batch_id)
     if run.owner != claim.owner or run.status in TERMINAL:
         raise LeaseLostError(claim.batch_id)
     return run
@@ -356,7 +353,7 @@ def end(connection: Connection, run: Row[Any], status: RowStatus, error: str | N
     else:
         failed = 0 if status == RowStatus.CANCELLED else run.failed_documents
         event = BatchFailed(batch_id=run.batch_id, error=error or "", failed_documents=failed)
-    events.emit(connection, run.run, f"end:{run.generation}", event)
+    events.emit(connection, f"end:{run.generation}", event)
     now = utc_now()
     output = {
         "batchId": run.batch_id,
@@ -376,7 +373,7 @@ def end(connection: Connection, run: Row[Any], status: RowStatus, error: str | N
         .where(WorkflowExecution.id == run.execution_id)
         .values(status=status, error=error, completed_at=now, output=output)
     )
-    connection.execute(update(BatchRun).where(*is_run(run.batch_id, run.run)).values(owner=None))
+    connection.execute(update(BatchRun).where(BatchRun.batch_id == run.batch_id).values(owner=None))
     return status
 
 
@@ -389,7 +386,6 @@ def _end_abandoned(connection: Connection, run: Row[Any], reason: str) -> RowSta
 def _claim_of(run: Row[Any], owner: str) -> Claim:
     return Claim(
         batch_id=run.batch_id,
-        run=run.run,
         owner=owner,
         generation=run.generation,
         organization_id=run.organization_id,

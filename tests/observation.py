@@ -69,7 +69,7 @@ def rows(store: Store, batch_id: str) -> dict[str, Any]:
         documents = connection.execute(
             select(DocumentOutcome.document_id).where(DocumentOutcome.batch_id == batch_id).order_by(DocumentOutcome.position)
         ).scalars()
-        executions = {document: document_execution_id(batch_id, "main", document) for document in documents}
+        executions = {document: document_execution_id(batch_id, document) for document in documents}
         workflow = read(select(WorkflowExecution).where(WorkflowExecution.input["batchId"].as_string() == batch_id))
         batch = read(select(BatchExecution).where(BatchExecution.id == batch_id))
         for row in workflow:
