@@ -3,21 +3,14 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import Protocol
 
-from compat.contracts import ExtractionResult, PipelineConfig
+from compat.contracts import Extractor, PipelineConfig
 from compat.errors import ExtractorNotFoundError
 from tasks.extraction.ontology import parse_ontology
 from tasks.extraction.resolution import Resolution, resolve
 from tasks.extraction.rules import RulesExtractor
 
 __all__ = ["Extractor", "PipelineConfig", "Resolution", "RulesExtractor", "load_extractor", "parse_ontology", "resolve"]
-
-
-class Extractor(Protocol):
-    """What does one document's work. Called from many threads at once."""
-
-    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult: ...
 
 
 def load_extractor(name: str) -> Extractor:
