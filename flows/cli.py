@@ -1,6 +1,7 @@
 """The command ``knowledge-batch``. Results go to stdout, everything else to stderr; exit codes are part of the contract."""
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -324,10 +325,34 @@ def _check_format(value: str) -> None:
 
 
 def _keep_the_terminal_ours() -> None:
-    """Prefect's console and our own log lines go to a file: the terminal shows the batch."""
+    """Prefect's console is silent; of our own lines the terminal shows errors (a rollback is one), a file shows all."""
     # Read when prefect is imported, which no command does before its first engine batch.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
+    log = logging.getLogger("knowledge_batch")
+    # Prefect's configuration replaces the root's handlers, so ours are not left to it.
+    log.propagate = False
+    errors = logging.StreamHandler()
+    errors.setLevel(logging.ERROR)
+    errors.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers = [errors, LogFile()]
+
+
+class LogFile(logging.Handler):
+    """``logs/knowledge-batch.log`` in the home, which is not made before there is something to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            folder = Settings.load().home / "logs"
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "knowledge-batch.log").open("a", encoding="utf-8") as file:
+                file.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The command as its users run it: its two streams and its exit code."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -28,6 +29,12 @@ def command(environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
             patch.setattr(sys, "argv", ["knowledge-batch", *arguments])
             for name, value in variables.items():
                 patch.setenv(name, value)
+            # The command sets these for its process, which is ours here.
+            patch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+            patch.setenv("PREFECT_CLI_PROMPT", "false")
+            log = logging.getLogger("knowledge_batch")
+            patch.setattr(log, "handlers", log.handlers)
+            patch.setattr(log, "propagate", log.propagate)
             capsys.readouterr()
             with pytest.raises(SystemExit) as ended:
                 cli.main()
@@ -105,6 +112,15 @@ def test_a_batch_in_which_every_document_failed_exits_1(process: Command, tmp_pa
     done = process("run", str(broken), "--batch-id", "failed")
     assert done.returncode == 1
     assert "knowledge-batch resume failed" in done.stdout
+
+
+def test_a_rollback_is_one_line_on_stderr_and_in_the_log(process: Command, source: Path, tmp_path: Path) -> None:
+    away = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+    done = process("run", str(source), "--mode", "engine", "--batch-id", "back", **away)
+    assert done.returncode == 0
+    [line] = [line for line in done.stderr.splitlines() if "rolled back" in line]
+    assert line.startswith("batch back: rolled back from engine to legacy: EngineError: Prefect's API at http://127.0.0.1:9/api")
+    assert line in (tmp_path / "home" / "logs" / "knowledge-batch.log").read_text(encoding="utf-8")
 
 
 def test_engine_mode_prints_progress_and_table_and_nothing_else(process: Command, source: Path, tmp_path: Path) -> None:
