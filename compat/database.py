@@ -1,10 +1,12 @@
 """The database behind the store: SQLite in WAL, or PostgreSQL; write transactions that queue instead of failing."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -87,11 +89,25 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     # The driver must not open transactions of its own: ours begin with the write lock, see below.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _enter_wal(cursor)
     # In WAL this survives a killed process; a power cut may lose the last commits, never the file.
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _enter_wal(cursor: Any) -> None:
+    # A new file becomes WAL under an exclusive lock, and whom that meets SQLite fails at once, whatever the
+    # busy timeout (a wait there could be a deadlock). The one who is inside takes milliseconds.
+    given_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > given_up:
+                raise
+            sleep(0.01)
 
 
 def _begin_immediate(connection: Connection) -> None:

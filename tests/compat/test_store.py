@@ -1,6 +1,9 @@
 """Claims, leases, resumes, cancels and ends, on SQLite and PostgreSQL."""
 
+import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import faults
 import flows
 from compat import events
 from compat.contracts import BatchParams, Cancelled, Completed, Extracting, Failed, Pending, Resolving
+from compat.database import Database
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
@@ -269,3 +273,18 @@ def test_a_database_that_cannot_serve_is_refused_by_name(environment: pytest.Mon
     environment.setenv("KNOWLEDGE_DATABASE_URL", url)
     with pytest.raises(InvalidInputError, match="KNOWLEDGE_DATABASE_URL"):
         Store.from_settings()
+
+
+def test_a_new_file_that_somebody_else_is_opening_is_waited_for(tmp_path: Path) -> None:
+    # A reader of a file that isn't in WAL yet: SQLite fails the switch at once, whatever the busy timeout.
+    file = tmp_path / "new.db"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM t").fetchall()
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(Database, f"sqlite:///{file}")
+        with pytest.raises(TimeoutError):
+            opening.result(timeout=0.3)
+        other.execute("COMMIT")
+        assert opening.result(timeout=30).dialect == "sqlite"
