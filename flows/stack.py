@@ -136,13 +136,11 @@ class Part:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
-            self.exit_code()
-            for process in self._family:
-                # Ended already is what it is meant to be.
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-            self._family = set(psutil.wait_procs(self._family, timeout=seconds)[1])
+        self.exit_code()
+        # A worker that is told to stop kills its runs where they stand, so they are told before it.
+        _stop(self._family - {self._process})
+        self.exit_code()
+        _stop(self._family)
 
     def exit_code(self) -> int | None:
         """The exit code where the process has ended; its family is taken down while it has one."""
@@ -152,6 +150,16 @@ class Part:
                 self._family.update(process.children(recursive=True))
         code: int | None = self._process.poll()
         return code
+
+
+def _stop(processes: set[psutil.Process]) -> None:
+    alive = list(processes)
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        for process in alive:
+            # Ended already is what it is meant to be.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        alive = psutil.wait_procs(alive, timeout=seconds)[1]
 
 
 def _wait_for(condition: Callable[[], bool], *parts: Part, seconds: float = START_SECONDS) -> None:

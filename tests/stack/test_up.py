@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_no_process_and_the_batch_in_work_can_go_on(
     stack: stacks.Stack, folder: Path, store_of_stack: None
 ) -> None:
     """Ends the module's stack, so it stands last."""
-    source = stacks.source(folder / "long", [faults.document(f"d{number}", seconds=0.3) for number in range(200)])
+    source = stacks.source(folder / "long", [faults.document(f"d{number}", seconds=0.3) for number in range(60)])
     before = stacks.knocks(folder)
     stack.start("run-batch/on-demand", source=source, mode="engine", batch_id="interrupted")
     processes.wait_until(lambda: stacks.knocks(folder) >= before + 3, 120)
@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_no_process_and_the_batch_in_work_can_go_on(
     assert len(stack.family) >= 3
     assert stack.survivors() == []
     assert type(flows.get_status("interrupted")).__name__ == "Failed"
-    assert flows.resume_batch("interrupted", "legacy").success_count == 200
+    assert flows.resume_batch("interrupted", "legacy").success_count == 60
 
 
 @pytest.mark.slow
