@@ -168,9 +168,7 @@ def broken(*_: object) -> None:
     raise OSError("the task runner is broken")
 
 
-def test_nothing_is_told_where_no_server_stays(
-    environment: pytest.MonkeyPatch, tmp_path: Any, request_of: Callable[..., Any]
-) -> None:
+def test_nothing_is_told_where_no_server_stays(environment: pytest.MonkeyPatch, tmp_path: Any, request_of: Any) -> None:
     program = (
         "import json, sys, flows\n"
         "from flows import artifacts\n"
