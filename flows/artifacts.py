@@ -63,8 +63,9 @@ def summary(batch: Overview) -> str:
         following.insert(0, f"knowledge-batch resume {quoted}")
     elif batch.completed_documents:
         following.insert(0, f"knowledge-batch export {quoted} --to graph.ttl")
-    lines = [f"## Batch {_cell(batch.batch_id)}: {batch.status}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
+    rows = [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
+    # The first fact as the table's head: an empty one shows as an empty row.
+    lines = [f"## Batch {_cell(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]
     return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```"])
 
 
