@@ -50,8 +50,8 @@ def run_name() -> str:
 
 @flow(
     name="run-batch",
-    flow_run_name=run_name,
     retries=0,
+    flow_run_name=run_name,
     persist_result=False,
     on_crashed=[settle_batch],
     on_cancellation=[settle_batch],
