@@ -24,7 +24,7 @@ from compat.policy import documents_per_task
 from compat.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store
-from flows import upkeep
+from flows import artifacts, upkeep
 from flows.embedded import stop_embedded_server, use_embedded_server
 from flows.stops import stops_on_signals
 from tasks.extract import DocumentsFailedError, extraction_task
@@ -83,6 +83,14 @@ def drop_unsent_events() -> None:
                     worker._queue.get_nowait()
 
 
+def tell_of_rollback(store: Store, batch_id: str) -> None:
+    """Emits ``knowledge.batch.rolled_back``, unless Prefect is away: what is emitted then would hold up the process's exit."""
+    # Whatever is wrong with Prefect now, legacy goes on.
+    with suppress(Exception):
+        check_api(seconds=1.0)
+        artifacts.tell_of(store, batch_id, "rolled_back")
+
+
 def check_api(seconds: float = upkeep.API_SECONDS) -> None:
     """Raises EngineError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
@@ -107,6 +115,7 @@ def extract_batch(batch_id: str, owner: str) -> State[Any]:
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (
         stops_on_signals(stop_embedded_server),
+        artifacts.shown(store, batch_id),
         Recorder(store, claim, settings.retry_base_seconds, upkeep.cancel_watch()) as recorder,
     ):
         recorder.begin()

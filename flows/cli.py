@@ -33,7 +33,7 @@ from compat.ids import derived_id, new_id
 from compat.settings import Settings
 from compat.store import Store
 from flows import export as exporting
-from flows import sources
+from flows import sources, stack
 from flows.progress import shown_progress
 
 app = typer.Typer(
@@ -49,6 +49,16 @@ mode_app = typer.Typer(help="Which runtime serves the next batch, in every proce
 app.add_typer(mode_app, name="mode")
 retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(retries_app, name="retries")
+
+
+automations_app = typer.Typer(help="What Prefect does by itself.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(automations_app, name="automations")
+
+
+@automations_app.callback()
+def _automations() -> None:
+    # As below.
+    pass
 
 
 @retries_app.callback()
@@ -91,7 +101,7 @@ def exit_code(error: KnowledgeBatchError) -> Exit:
     match error:
         case BatchAlreadyRunningError():
             return Exit.ALREADY_RUNNING
-        case BatchInfrastructureError():
+        case BatchInfrastructureError() | stack.StackError():
             return Exit.INFRASTRUCTURE
         case BatchNotFoundError() | WorkflowNotFoundError():
             return Exit.NOT_FOUND
@@ -208,6 +218,27 @@ def export(
     """Write a batch's graph to a file, in the format of its ending."""
     written = exporting.export(Store.from_settings(), batch_id, to)
     _note(f"{written} statements in {to}")
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int, typer.Option(parser=whole_number, metavar="N", help="Where Prefect's server and its page listen.")
+    ] = 4200,
+) -> None:
+    """Start Prefect's server, deployments and a worker on this machine; Ctrl-C ends them all."""
+    stack.up(port, _note)
+
+
+@automations_app.command(name="apply")
+def automations_apply(
+    notify: Annotated[str | None, typer.Option(help="The notification block to use, TYPE/NAME.", metavar="BLOCK")] = None,
+) -> None:
+    """Create the automations on the server that PREFECT_API_URL names, or bring them up to date."""
+    from flows import automations
+
+    for name in automations.apply(notify):
+        _note(f"in place: {name}")
 
 
 @mode_app.command(name="show")

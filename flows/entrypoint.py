@@ -184,6 +184,7 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
                     raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
                 log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
                 claim = store.hand_over(claim, Mode.LEGACY, reason)
+                _tell_of_rollback(store, claim)
             with Recorder(store, claim, settings.retry_base_seconds, _cancelled_in_prefect()) as recorder:
                 legacy.run(recorder, load_extractor(settings.extractor))
     except Exception:
@@ -194,6 +195,12 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
         reason = f"Interrupted by {type(error).__name__}; go on with knowledge-batch resume {claim.batch_id}"
         store.fail(claim, reason)
         raise
+
+
+def _tell_of_rollback(store: Store, claim: Claim) -> None:
+    # Prefect may be what failed, or not even be installed.
+    if "flows.batch" in sys.modules:
+        sys.modules["flows.batch"].tell_of_rollback(store, claim.batch_id)
 
 
 def _cancelled_in_prefect() -> Callable[[], bool]:

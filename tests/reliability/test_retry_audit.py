@@ -90,7 +90,7 @@ MUTATIONS = {
     "tasks/extract.py": ("    retries=0,\n", ""),
     "flows/batch.py": ("retries=0", "retries=1"),
     "flows/upkeep.py": ("retries=0, ", ""),
-    "flows/deployed.py": ('@flow(name="run-batch", retries=0', '@flow(name="run-batch", retries=3'),
+    "flows/deployed.py": ('name="run-batch",\n    retries=0', 'name="run-batch",\n    retries=3'),
     "tasks/extraction/__init__.py": ("\nfrom ", "\nimport tenacity\nfrom "),
     "compat/recorder.py": ("\nimport ", "\nimport backoff\nimport "),
 }

@@ -1,0 +1,185 @@
+"""What a person sees of a batch in Prefect: the builders alone, then at real flow runs."""
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import processes
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+import faults
+import flows
+from compat.contracts import BatchFailed, DocumentCompleted, DocumentFailed, ResolutionStarted
+from compat.overview import DocumentLine, Overview, overview
+from compat.store import Store
+from flows import artifacts
+
+BATCH = Overview(
+    batch_id="b 1",
+    status="completed",
+    mode="engine",
+    reason="asked for by the caller",
+    rolled_back_from=None,
+    total_documents=3,
+    completed_documents=2,
+    failed_documents=1,
+    entity_count=8,
+    relation_count=5,
+    seconds=1.25,
+    error=None,
+    documents=(DocumentLine("bad", 4, None, None, "FlakyServiceError: no"), DocumentLine("good", 1, 4, 2, None)),
+)
+
+
+def test_a_summary_says_counts_time_mode_and_why() -> None:
+    said = artifacts.summary(BATCH)
+    assert "| Documents | 3 of 3: 2 extracted, 1 failed |" in said
+    assert "| Mode | engine, asked for by the caller |" in said
+    assert "| Time | 1.2 s |" in said
+
+
+@pytest.mark.parametrize(("status", "verb"), [("completed", "export"), ("cancelled", "export"), ("failed", "resume")])
+def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
+    commands = artifacts.summary(replace(BATCH, status=status)).split("```sh\n")[1].splitlines()
+    assert commands[0].startswith(f"knowledge-batch {verb} 'b 1'")
+
+
+def test_a_text_with_markup_stays_in_its_cell() -> None:
+    said = artifacts.summary(replace(BATCH, error="a | b\n<script>"))
+    assert "| Reason | a \\| b &lt;script> |" in said
+
+
+def test_a_table_says_how_many_documents_it_leaves_out() -> None:
+    rows = artifacts.table(replace(BATCH, completed_documents=1999))
+    assert [row["document"] for row in rows[:2]] == ["bad", "good"]
+    assert rows[-1]["document"].startswith("… and 1998 more")
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_a_table_of_everything_leaves_nothing_out() -> None:
+    assert len(artifacts.table(replace(BATCH, completed_documents=1))) == 2
+
+
+def test_an_empty_batch_is_done_when_it_has_ended() -> None:
+    empty = replace(BATCH, total_documents=0, completed_documents=0, failed_documents=0)
+    assert artifacts.percent(empty) == 100
+    assert artifacts.percent(replace(empty, status="running")) == 0
+    assert artifacts.percent(replace(BATCH, completed_documents=0)) == 33.3
+
+
+def test_a_line_bears_the_ids_of_batch_and_document() -> None:
+    failed = artifacts.line(DocumentFailed(batch_id="b", document_id="d", error="no"))
+    assert failed == (logging.WARNING, "batch b: document d: no")
+    done = artifacts.line(DocumentCompleted(batch_id="b", document_id="d", entity_count=1, relation_count=2))
+    assert done == (logging.INFO, "batch b: document d: extracted, 1 entities and 2 relations")
+    assert artifacts.line(BatchFailed(batch_id="b", error="no", failed_documents=1)) == (logging.ERROR, "batch b: no")
+    assert artifacts.line(ResolutionStarted(batch_id="b")) is None
+
+
+def test_failed_documents_come_first_and_no_more_than_asked_for(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    documents = [faults.document("a"), faults.document("b", fail=faults.ALWAYS, how="ontology"), faults.document("c")]
+    flows.run_batch(request_of(documents, "seen"))
+    seen = overview(Store.from_settings().database, "seen", most=2)
+    assert [line.document_id for line in seen.documents] == ["b", "a"]
+    assert [line.error is None for line in seen.documents] == [False, True]
+    assert [line.entity_count for line in seen.documents] == [None, 2]
+    assert (seen.done, seen.status, seen.mode, seen.reason) == (3, "completed", "legacy", "the default")
+
+
+# --- At real flow runs ------------------------------------------------------------------------------------------------
+
+
+def shown_at(flow_run_id: str) -> dict[str, Any]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]))
+        )
+    return {str(artifact.key): artifact.data for artifact in found}
+
+
+def flow_run_of(batch_id: str) -> str:
+    from sqlalchemy import select
+
+    from compat.schema import BatchRun
+
+    with Store.from_settings().database.read() as connection:
+        return str(connection.execute(select(BatchRun.flow_run_id).where(BatchRun.batch_id == batch_id)).scalar_one())
+
+
+def events_of(batch_id: str) -> list[str]:
+    with get_client(sync_client=True) as client:
+        body = {"filter": {"resource": {"id": [f"knowledge.batch.{batch_id}"]}}}
+        found = client.request("POST", "/events/filter", json=body).json()["events"]
+    return [event["event"] for event in sorted(found, key=lambda event: str(event["occurred"]))]
+
+
+def test_an_engine_batch_leaves_its_summary_its_documents_and_its_events(
+    prefect_server: None, on_any_database: str, request_of: Any, tmp_path: Any
+) -> None:
+    batch_id = f"shown {tmp_path.name}"
+    flows.run_batch(
+        request_of([faults.document("a"), faults.document("b", fail=faults.ALWAYS, how="ontology")], batch_id), "engine"
+    )
+    shown = shown_at(flow_run_of(batch_id))
+    assert shown["batch-summary"].startswith(f"## Batch {batch_id}: completed")
+    assert [row["document"] for row in json.loads(shown["batch-documents"])] == ["b", "a"]
+    processes.wait_until(lambda: events_of(batch_id) == ["knowledge.batch.created", "knowledge.batch.completed"])
+
+
+def test_a_long_batch_shows_its_progress(prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    documents = [faults.document(f"d{number}", seconds=0.5) for number in range(6)]
+    flows.run_batch(request_of(documents, "long", concurrency=1), "engine")
+    assert shown_at(flow_run_of("long"))["batch-progress"] == 100
+
+
+def test_a_resumed_batch_is_not_told_as_new(
+    prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+) -> None:
+    batch_id = f"again {tmp_path.name}"
+    flows.run_batch(request_of([faults.document("a", fail=4)], batch_id), "legacy")
+    flows.resume_batch(batch_id, "engine")
+    processes.wait_until(lambda: bool(events_of(batch_id)))
+    assert events_of(batch_id) == ["knowledge.batch.completed"]
+
+
+def test_a_batch_whose_showing_fails_is_served_all_the_same(
+    prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    # No number of documents that a database would take.
+    environment.setattr(artifacts, "MOST_DOCUMENTS", "not a number")
+    with caplog.at_level(logging.DEBUG, "knowledge_batch"):
+        assert flows.run_batch(request_of([faults.document("a")], "refused"), "engine").success_count == 1
+    assert "batch refused is not shown in Prefect any more" in caplog.text
+
+
+def test_a_rollback_is_told(prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any) -> None:
+    batch_id = f"rolled {tmp_path.name}"
+    environment.setattr("flows.batch.extract_pending", broken)
+    assert flows.run_batch(request_of([faults.document("a")], batch_id), "engine").success_count == 1
+    processes.wait_until(lambda: "knowledge.batch.rolled_back" in events_of(batch_id))
+    assert "knowledge.batch.failed" not in events_of(batch_id)
+
+
+def broken(*_: object) -> None:
+    raise OSError("the task runner is broken")
+
+
+def test_nothing_is_told_where_no_server_stays(environment: pytest.MonkeyPatch, tmp_path: Any, request_of: Any) -> None:
+    program = (
+        "import json, sys, flows\n"
+        "from flows import artifacts\n"
+        "artifacts.tell = lambda *_: print('told')\n"
+        "flows.run_batch(json.load(sys.stdin), 'engine')\n"
+    )
+    child = processes.start(
+        program,
+        request=json.dumps(request_of([faults.document("a")])),
+        PREFECT_HOME=str(tmp_path / "prefect"),
+        PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="CRITICAL",
+    )
+    out, _ = child.communicate(timeout=180)
+    assert (child.returncode, out) == (0, "")

@@ -1,0 +1,42 @@
+"""The automations as code: there once however often they are applied, and heard by a real server."""
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentCreate
+
+from compat.errors import InvalidInputError
+from flows import automations
+
+
+def there() -> dict[str, str]:
+    """The first action's type of every automation of ours, by name."""
+    with get_client(sync_client=True) as client:
+        found = [each for name in (automations.NOTIFY, automations.ZOMBIES) for each in client.read_automations_by_name(name)]
+    assert len(found) == len({each.name for each in found})
+    return {each.name: each.actions[0].type for each in found}
+
+
+def test_applied_twice_they_are_there_once(prefect_server: None) -> None:
+    automations.apply()
+    automations.apply()
+    assert there() == {automations.NOTIFY: "do-nothing", automations.ZOMBIES: "change-flow-run-state"}
+
+
+def test_a_block_that_is_named_is_notified(prefect_server: None) -> None:
+    with get_client(sync_client=True) as client:
+        kind = client.read_block_type_by_slug("slack-webhook")
+        schema = client.get_most_recent_block_schema_for_block_type(kind.id)
+        assert schema is not None
+        block = BlockDocumentCreate(
+            name="operations", block_type_id=kind.id, block_schema_id=schema.id, data={"url": "https://localhost/nobody"}
+        )
+        client.create_block_document(block)
+    automations.apply("slack-webhook/operations")
+    assert there()[automations.NOTIFY] == "send-notification"
+    automations.apply()
+    assert there()[automations.NOTIFY] == "do-nothing"
+
+
+def test_a_block_that_is_missing_is_refused_by_name(prefect_server: None) -> None:
+    with pytest.raises(InvalidInputError, match="--notify = 'slack-webhook/nobody'"):
+        automations.apply("slack-webhook/nobody")

@@ -1,0 +1,49 @@
+"""prefect.yaml holds what it promises, read without a server."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TEXT = (files("deployments") / "prefect.yaml").read_text(encoding="utf-8")
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load(TEXT)["deployments"]
+
+each = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: f"{each['entrypoint']}-{each['name']}")
+
+
+def test_the_package_and_the_root_have_the_same_file() -> None:
+    if not (ROOT / "prefect.yaml").exists():
+        pytest.skip("no checkout around the tests")
+    assert (ROOT / "prefect.yaml").read_text(encoding="utf-8") == TEXT
+
+
+@each
+def test_an_entry_bears_the_packages_version(deployment: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert deployment["version"] == project["version"]
+
+
+@each
+def test_an_entry_is_tagged_described_and_on_the_one_pool(deployment: dict[str, Any]) -> None:
+    assert "knowledge-batch" in deployment["tags"]
+    assert deployment["description"]
+    assert deployment["work_pool"]["name"] == "knowledge-batch"
+
+
+@each
+def test_an_entry_point_is_a_module_and_names_no_path(deployment: dict[str, Any]) -> None:
+    assert deployment["entrypoint"].startswith("flows.")
+    assert "/" not in deployment["entrypoint"]
+
+
+@each
+def test_a_schedule_names_its_zone_and_runs_one_at_a_time(deployment: dict[str, Any]) -> None:
+    for schedule in deployment.get("schedules", []):
+        assert ZoneInfo(schedule["timezone"])
+        assert deployment["concurrency_limit"]["limit"] == 1
+        assert deployment["concurrency_limit"]["collision_strategy"] in ("ENQUEUE", "CANCEL_NEW")

@@ -1,0 +1,166 @@
+"""`knowledge-batch up` as its users meet it: ready when it says so, refusals before anything starts, nothing left behind."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import processes
+import psutil
+import pytest
+import stacks
+
+import faults
+import flows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path) -> Iterator[stacks.Stack]:
+    with stacks.up(folder) as stack:
+        yield stack
+
+
+@pytest.fixture
+def store_of_stack(stack: stacks.Stack, environment: pytest.MonkeyPatch) -> None:
+    """This process looks into the stack's store."""
+    environment.setenv("KNOWLEDGE_DATABASE_URL", f"sqlite:///{stack.home / 'knowledge.db'}")
+
+
+def test_its_page_answers_and_asks_the_port_it_was_given(stack: stacks.Stack) -> None:
+    assert stack.said[-1].startswith(f"ready: {stack.page}/deployments")
+    assert stack.ask("/health") is True
+    settings = httpx.get(f"{stack.page}/ui-settings", timeout=60).json()
+    assert settings["api_url"] == f"{stack.page}/api"
+
+
+def test_prefects_state_lies_under_our_home(stack: stacks.Stack) -> None:
+    assert (stack.home / "prefect" / "prefect.db").exists()
+
+
+WRONG: dict[str, object] = {
+    "mode": "enigne",
+    "failure_policy": "give-up",
+    "concurrency": 21,
+    "max_retries": -1,
+    "enable_entity_resolution": "perhaps",
+    "source": 7,
+    "batch_id": "x" * 201,
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_the_form_refuses_a_wrong_value_and_names_its_field(stack: stacks.Stack, field: str) -> None:
+    path = f"/deployments/{stack.deployment('run-batch/on-demand')}/create_flow_run"
+    answer = stack.answer(path, {"parameters": {field: WRONG[field]}})
+    assert answer.status_code in (409, 422)
+    assert f"'{field}'" in answer.json()["detail"]
+
+
+def test_the_form_explains_every_field_in_its_order(stack: stacks.Stack) -> None:
+    schema = stack.ask("/deployments/name/run-batch/on-demand")["parameter_openapi_schema"]["properties"]
+    order = sorted(schema, key=lambda name: int(schema[name]["position"]))
+    assert order[:3] == ["source", "ontology", "mode"]
+    assert all(field["description"] and "default" in field for field in schema.values())
+    assert (schema["concurrency"]["minimum"], schema["concurrency"]["maximum"]) == (1, 20)
+
+
+def test_a_run_in_each_mode_bears_its_batch_and_shows_what_came_of_it(
+    stack: stacks.Stack, folder: Path, store_of_stack: None
+) -> None:
+    documents = [faults.document("good"), faults.document("bad", fail=faults.ALWAYS, how="ontology")]
+    source = stacks.source(folder / "both", documents)
+    runs = {
+        mode: stack.start("run-batch/on-demand", source=source, mode=mode, batch_id=f"a batch in {mode}")
+        for mode in ("legacy", "engine")
+    }
+    for mode, run_id in runs.items():
+        run = stack.wait_for(run_id)
+        assert run["name"] == f"a batch in {mode} ({mode})"
+        shown = stack.artifacts(run_id)
+        assert f"## Batch a batch in {mode}: completed" in shown["batch-summary"]
+        assert f"| Mode | {mode}, asked for by the caller |" in shown["batch-summary"]
+        assert [row["document"] for row in json.loads(shown["batch-documents"])] == ["bad", "good"]
+        assert flows.get_status(f"a batch in {mode}").model_dump()["_tag"] == "BatchState.Completed"
+
+
+def test_a_runs_log_bears_batch_and_document_ids(stack: stacks.Stack, folder: Path) -> None:
+    source = stacks.source(folder / "logged", [faults.document("only one", fail=faults.ALWAYS, how="ontology")])
+    run_id = stack.start("run-batch/on-demand", source=source, mode="legacy", batch_id="logged")
+    stack.wait_for(run_id, "Failed")
+    said = "batch logged: document only one: OntologyParseError"
+    body = {"logs": {"flow_run_id": {"any_": [run_id]}}}
+    processes.wait_until(lambda: any(said in entry["message"] for entry in stack.ask("/logs/filter", body)), 60)
+
+
+def test_prefect_hears_of_a_batch_that_failed(stack: stacks.Stack, folder: Path) -> None:
+    source = stacks.source(folder / "failed", [faults.document("bad", fail=faults.ALWAYS, how="ontology")])
+    stack.wait_for(stack.start("run-batch/on-demand", source=source, mode="engine", batch_id="heard"), "Failed")
+
+    def heard() -> list[str]:
+        mine = "knowledge.batch.heard"
+        return [event["event"] for event in stack.events("knowledge.batch.") if event["resource"]["prefect.resource.id"] == mine]
+
+    processes.wait_until(lambda: len(heard()) == 2, 60)
+    assert heard() == ["knowledge.batch.created", "knowledge.batch.failed"]
+    processes.wait_until(lambda: bool(stack.events("prefect.automation.triggered")), 60)
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            stacks.command("up", "--port", str(port)),
+            capture_output=True,
+            text=True,
+            env=processes.environment(KNOWLEDGE_HOME=str(tmp_path / "home")),
+        )
+    assert done.returncode == 2
+    assert f"--port = {port}" in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_ctrl_c_leaves_no_process_and_the_batch_in_work_can_go_on(
+    stack: stacks.Stack, folder: Path, store_of_stack: None
+) -> None:
+    """Ends the module's stack, so it stands last."""
+    source = stacks.source(folder / "long", [faults.document(f"d{number}", seconds=0.3) for number in range(60)])
+    before = stacks.knocks(folder)
+    stack.start("run-batch/on-demand", source=source, mode="engine", batch_id="interrupted")
+    processes.wait_until(lambda: stacks.knocks(folder) >= before + 3, 120)
+    assert stack.end(signal.SIGINT) == 0
+    assert len(stack.family) >= 3
+    assert stack.survivors() == []
+    assert type(flows.get_status("interrupted")).__name__ == "Failed"
+    assert flows.resume_batch("interrupted", "legacy").success_count == 60
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_no_process(tmp_path: Path) -> None:
+    with stacks.up(tmp_path) as stack:
+        assert stack.end(signal.SIGTERM) == 0
+        assert stack.survivors() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["server", "worker"])
+def test_a_part_that_dies_ends_all_and_its_log_is_named(tmp_path: Path, part: str) -> None:
+    with stacks.up(tmp_path) as stack:
+        stack.family |= set(psutil.Process(stack.process.pid).children(recursive=True))
+        [victim] = [process for process in stack.family if part in process.cmdline()]
+        victim.kill()
+        assert stack.process.wait(timeout=90) == 4
+        assert stack.process.stderr is not None
+        said = stack.process.stderr.read()
+        assert f"the {part} ended by itself" in said
+        assert str(stack.home / "logs" / f"{part}.log") in said
+        assert stack.survivors() == []

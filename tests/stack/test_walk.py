@@ -1,0 +1,144 @@
+"""The walk through Prefect's page as a person takes it, in a real browser: form, run, what came of it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import processes
+import pytest
+import stacks
+
+import faults
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 120.0
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Chrome]":
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install 'knowledge-batch[test]'")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no browser here: install Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1800"):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stack lies, and its screenshots for whoever wants to look."""
+    return tmp_path_factory.mktemp("walk")
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path) -> Iterator[stacks.Stack]:
+    with stacks.up(folder) as stack:
+        yield stack
+
+
+class Page:
+    """Prefect's page, told what to do by the words on it."""
+
+    def __init__(self, browser: "Chrome", folder: Path) -> None:
+        self.browser = browser
+        self.folder = folder
+
+    def open(self, url: str, until: str) -> None:
+        self.browser.get(url)
+        self.wait_for(until)
+
+    def wait_for(self, text: str) -> None:
+        processes.wait_until(lambda: text in self.text(), SECONDS)
+
+    def text(self) -> str:
+        return str(self.browser.execute_script("return document.body ? document.body.innerText : ''"))
+
+    def click(self, text: str) -> None:
+        """Clicks what bears exactly this text and shows."""
+        path = f"//*[self::button or self::a or self::li or self::span or @role='tab'][normalize-space()={text!r}]"
+
+        def clicked() -> bool:
+            for element in self.browser.find_elements("xpath", path):
+                if element.is_displayed():
+                    self.browser.execute_script("arguments[0].click()", element)
+                    return True
+            return False
+
+        processes.wait_until(clicked, SECONDS)
+
+    def field(self, label: str) -> Any:
+        """The field below a label of the form."""
+        path = f"//*[starts-with(normalize-space(), '{label} (')]/following::*[self::textarea or self::input or self::select][1]"
+        return self.browser.find_element("xpath", path)
+
+    def fill(self, label: str, text: str) -> None:
+        field = self.field(label)
+        field.clear()
+        field.send_keys(text)
+
+    def choose(self, label: str, option: str) -> None:
+        self.field(label).find_element("xpath", f"./option[normalize-space()='{option}']").click()
+
+    def keep(self, name: str) -> None:
+        self.browser.save_screenshot(str(self.folder / f"{name}.png"))
+
+
+@pytest.fixture
+def page(browser: "Chrome", folder: Path) -> Page:
+    return Page(browser, folder)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_a_batch_is_started_from_the_form_watched_and_read(page: Page, stack: stacks.Stack, folder: Path, mode: str) -> None:
+    documents = [faults.document(f"letter {number}", seconds=0.2) for number in range(12)]
+    documents.append(faults.document("a broken letter", fail=faults.ALWAYS, how="ontology"))
+    source = stacks.source(folder / mode, documents)
+
+    page.open(f"{stack.page}/deployments/deployment/{stack.deployment('run-batch/on-demand')}/run", "batch_id (Optional)")
+    page.fill("source", source)
+    page.fill("batch_id", f"letters in {mode}")
+    page.choose("mode", mode)
+    page.keep(f"{mode}-form")
+    page.click("Submit")
+
+    name = f"letters in {mode} ({mode})"
+    processes.wait_until(lambda: bool(runs(stack, name)), SECONDS)
+    # In engine mode the flow run within bears the same name.
+    [run] = [run for run in runs(stack, name) if run["deployment_id"]]
+    page.open(f"{stack.page}/runs/flow-run/{run['id']}", name)
+    page.keep(f"{mode}-running")
+    page.wait_for("Completed")
+    page.wait_for("document a broken letter: OntologyParseError")
+    page.keep(f"{mode}-run")
+
+    page.click("Artifacts")
+    page.wait_for("batch-summary")
+    page.keep(f"{mode}-artifacts")
+    shown = {artifact["key"]: artifact["id"] for artifact in artifacts(stack, str(run["id"]))}
+    page.open(f"{stack.page}/artifacts/artifact/{shown['batch-summary']}", f"Batch letters in {mode}: completed")
+    page.wait_for("13 of 13: 12 extracted, 1 failed")
+    page.keep(f"{mode}-summary")
+    page.open(f"{stack.page}/artifacts/artifact/{shown['batch-documents']}", "a broken letter")
+    lines = page.text()
+    assert lines.index("a broken letter") < lines.index("letter 0")
+    page.keep(f"{mode}-documents")
+
+
+def runs(stack: stacks.Stack, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stack.ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+    return found
+
+
+def artifacts(stack: stacks.Stack, flow_run_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stack.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
+    return found
