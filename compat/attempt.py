@@ -13,6 +13,7 @@ from compat import events
 from compat.contracts import DocumentCompleted, DocumentFailed, DocumentStarted, Entity, ExtractionResult, utc_now
 from compat.errors import LeaseLostError, StoredError
 from compat.ids import content_hash, derived_id
+from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.reader import document_execution_id, extraction_id, infrastructure
 from compat.schema import (
@@ -21,6 +22,7 @@ from compat.schema import (
     DocumentOutcome,
     MentionRecord,
     OntologyContent,
+    TapeRow,
     WorkflowActivity,
     WorkflowExecution,
 )
@@ -133,7 +135,10 @@ class AttemptWriter:
             "retry_count": started.number - 1,
         }
         self._best_effort(
-            connection, started, lambda: upsert(connection, WorkflowExecution, document_row, keep=("created_at", "started_at"))
+            connection,
+            started,
+            "execution row",
+            lambda: upsert(connection, WorkflowExecution, document_row, keep=("created_at", "started_at")),
         )
         activity_row = {
             **common,
@@ -165,6 +170,7 @@ class AttemptWriter:
             standing = {"outcome": "succeeded", "extraction": extraction.model_dump(mode="json")}
             self._settle(connection, started, standing, {"completed_documents": BatchExecution.completed_documents + 1, **counts})
             self._write_mentions(connection, started, graph.entities)
+            self._tape(connection, started)
             event = DocumentCompleted(
                 batch_id=claim.batch_id, document_id=started.document_id, entity_count=entities, relation_count=relations
             )
@@ -190,6 +196,7 @@ class AttemptWriter:
             }
             counts = {"failed_documents": BatchExecution.failed_documents + 1} if exhausted else {}
             self._settle(connection, started, standing, counts)
+            self._tape(connection, started, **{name: value for name, value in standing.items() if name.startswith("error_")})
             if exhausted or self.policy.owner == "orchestrator":
                 event = DocumentFailed(batch_id=claim.batch_id, document_id=started.document_id, error=error.text)
                 events.emit(connection, self._event_key("ended", started), event, started.document_id)
@@ -224,15 +231,22 @@ class AttemptWriter:
         )
         if document_ended or self.policy.owner == "orchestrator":
             statement = update(WorkflowExecution).where(WorkflowExecution.id == started.execution_id).values(**values)
-            self._best_effort(connection, started, lambda: connection.execute(statement))
+            self._best_effort(connection, started, "execution row", lambda: connection.execute(statement))
 
-    def _best_effort(self, connection: Connection, started: Started, write: Callable[[], object]) -> None:
-        """A document's own execution row may be missing; the document goes on."""
+    def _tape(self, connection: Connection, started: Started, **error: Any) -> None:
+        """In shadow mode, what the extractor gave; the shadow replays it. The batch goes on without."""
+        if self.claim.mode == Mode.SHADOW:
+            key = {"batch_id": self.claim.batch_id, "document_id": started.document_id}
+            row = {**key, "generation": started.generation, "attempt": started.number, **error}
+            self._best_effort(connection, started, "tape", lambda: insert_or_ignore(connection, TapeRow, row))
+
+    def _best_effort(self, connection: Connection, started: Started, what: str, write: Callable[[], object]) -> None:
+        """A document's own execution row, or its tape, may be missing; the document goes on."""
         try:
             with connection.begin_nested():
                 write()
         except SQLAlchemyError:
-            log.exception("batch %s, document %s: its execution row was not written", self.claim.batch_id, started.document_id)
+            log.exception("batch %s, document %s: its %s was not written", self.claim.batch_id, started.document_id, what)
 
     def _write_mentions(self, connection: Connection, started: Started, entities: Iterable[Entity]) -> None:
         extraction = extraction_id(self.claim.batch_id, started.document_id)

@@ -9,12 +9,17 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from compat.errors import InvalidInputError, Problem
 from compat.schema import Base
+
+# Where shadows live: for SQLite a file of their own beside the main one, for PostgreSQL a schema of their own.
+# Old readers look into neither, and a role that may only read the main schema is enough to run shadows.
+SHADOW = "shadow"
+SHADOW_SCHEMA = "knowledge_shadow"
 
 # How long a writer waits for another one, in seconds.
 BUSY_SECONDS = 60.0
@@ -25,15 +30,21 @@ POOL_SIZE, POOL_OVERFLOW = 5, 20
 class Database:
     """An engine with the two kinds of transaction that the store needs."""
 
-    def __init__(self, url: str) -> None:
-        """Opens the database and makes the tables that are missing. Raises InvalidInputError for a URL that can't be one."""
+    def __init__(self, url: str, namespace: str | None = None) -> None:
+        """Opens the database, or a namespace of it, and makes the tables that are missing.
+
+        Raises InvalidInputError for a URL that can't be one.
+        """
         self.url = url
-        self.engine = _engine(url)
+        self.engine = _engine(url, namespace)
         self.dialect = self.engine.dialect.name
         with self.write() as connection:
             if self.dialect == "postgresql":
                 # Two processes that make the same table at once fail each other, IF NOT EXISTS or not.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('knowledge-batch schema'))")
+                # Asked first: IF NOT EXISTS wants the right to create even where there is nothing to create.
+                if namespace and not inspect(connection).has_schema(SHADOW_SCHEMA):
+                    connection.exec_driver_sql(f"CREATE SCHEMA {SHADOW_SCHEMA}")
             Base.metadata.create_all(connection)
 
     @contextmanager
@@ -50,16 +61,16 @@ class Database:
 
 
 @lru_cache(maxsize=16)
-def _database(url: str, pid: int) -> Database:
-    return Database(url)
+def _database(url: str, namespace: str | None, pid: int) -> Database:
+    return Database(url, namespace)
 
 
-def database(url: str) -> Database:
-    """The database of this URL, opened once a process; a forked child opens its own."""
-    return _database(url, os.getpid())
+def database(url: str, namespace: str | None = None) -> Database:
+    """The database of this URL, or a namespace of it, opened once a process; a forked child opens its own."""
+    return _database(url, namespace, os.getpid())
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, namespace: str | None) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -67,14 +78,20 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise _refused(url, "a database in memory is seen by one process only; name a file: sqlite:///FILE")
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(parsed.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if namespace:
+            parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
     if parsed.get_backend_name() == "postgresql":
         try:
-            return create_engine(parsed, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+            arguments = {"options": f"-c search_path={SHADOW_SCHEMA}"} if namespace else {}
+            return create_engine(
+                parsed, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True
+            )
         except ModuleNotFoundError as error:
             raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
     raise _refused(url, f"{parsed.get_backend_name()} isn't supported; use sqlite or postgresql+psycopg")

@@ -186,6 +186,8 @@ class StoredError:
 
     @classmethod
     def of(cls, error: BaseException) -> "StoredError":
+        if isinstance(error, ReplayedError):
+            return error.stored
         values: tuple[object, ...] = ()
         if isinstance(error, KnowledgeBatchError):
             values = tuple(getattr(error, name) for name in error.fields)
@@ -215,6 +217,14 @@ class StoredError:
             return kind(*self.args) if self.args else kind(self.message)
         except Exception:  # a foreign class may want other arguments; its text must not be lost for that
             return RuntimeError(self.text)
+
+
+class ReplayedError(Exception):
+    """An error that was stored before and is met again: it is kept as what it was, even where its class can't be made anew."""
+
+    def __init__(self, stored: StoredError) -> None:
+        self.stored = stored
+        super().__init__(stored.text)
 
 
 def is_terminal(error: BaseException) -> bool:

@@ -12,9 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from compat import events
 from compat.contracts import (
     BatchConfig,
+    BatchParams,
     BatchResult,
     BatchState,
     BatchSummary,
+    DocumentInput,
     DocumentResult,
     ExtractionResult,
     Failed,
@@ -24,13 +26,23 @@ from compat.contracts import (
 )
 from compat.database import Database
 from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
-from compat.ids import derived_id
+from compat.ids import content_hash, derived_id
 from compat.policy import ACTIVITY_NAME, RESOLUTION_NAME
-from compat.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowActivity, WorkflowExecution
+from compat.schema import (
+    BatchDocument,
+    BatchExecution,
+    BatchRun,
+    DocumentOutcome,
+    OntologyContent,
+    WorkflowActivity,
+    WorkflowExecution,
+)
 from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
 
 # Ids in one query; SQLite takes 32,766 parameters.
 BLOCK = 1_000
+# Extractions in memory at a time.
+EXTRACTIONS = 100
 
 
 @dataclass(frozen=True)
@@ -178,20 +190,69 @@ class Reader:
             .join(BatchRun, BatchRun.batch_id == DocumentOutcome.batch_id)
             .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "succeeded")
             .order_by(DocumentOutcome.position)
-            .execution_options(yield_per=100)
+            .limit(EXTRACTIONS)
         )
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
             if connection.execute(run_query(batch_id)).first() is None:
                 raise BatchNotFoundError(batch_id)
-            for row in connection.execute(query):
-                yield StoredExtraction(
-                    extraction_id=extraction_id(batch_id, row.document_id),
-                    document_id=row.document_id,
-                    organization_id=row.organization_id,
-                    started_at=row.started_at,
-                    ended_at=row.ended_at,
-                    result=ExtractionResult.model_validate(row.extraction),
-                )
+            # Block by block: a cursor in the database would want a transaction as long as the caller takes.
+            rows = connection.execute(query).all()
+            while rows:
+                for row in rows:
+                    yield StoredExtraction(
+                        extraction_id=extraction_id(batch_id, row.document_id),
+                        document_id=row.document_id,
+                        organization_id=row.organization_id,
+                        started_at=row.started_at,
+                        ended_at=row.ended_at,
+                        result=ExtractionResult.model_validate(row.extraction),
+                    )
+                rows = connection.execute(query.where(DocumentOutcome.position > rows[-1].position)).all()
+
+    def flow_run_id(self, batch_id: str) -> str | None:
+        """The flow run that served the batch last, where one did. Raises BatchNotFoundError."""
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(select(BatchRun.flow_run_id).where(BatchRun.batch_id == batch_id)).first()
+        if run is None:
+            raise BatchNotFoundError(batch_id)
+        return str(run.flow_run_id) if run.flow_run_id else None
+
+    def config(self, batch_id: str) -> BatchConfig:
+        """How the batch is worked through. Raises BatchNotFoundError."""
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(run_query(batch_id)).first()
+        if run is None:
+            raise BatchNotFoundError(batch_id)
+        return BatchConfig.model_validate(run.config)
+
+    def params(self, batch_id: str) -> BatchParams:
+        """The request that the batch was started with. Raises BatchNotFoundError."""
+        config = self.config(batch_id)
+        query = (
+            select(BatchDocument.document_id, BatchDocument.text, OntologyContent.content)
+            .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
+            .where(BatchDocument.batch_id == batch_id)
+            .order_by(BatchDocument.position)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(select(BatchRun).where(BatchRun.batch_id == batch_id)).one()
+            documents = [
+                DocumentInput(document_id=row.document_id, text=row.text, ontology_content=row.content)
+                for row in connection.execute(query)
+            ]
+        return BatchParams(
+            batch_id=batch_id,
+            organization_id=run.organization_id,
+            ontology_id=run.ontology_id,
+            documents=tuple(documents),
+            config=config,
+        )
+
+    def ontologies_hash(self, batch_id: str) -> str:
+        """What tells the ontologies of a batch from those of another."""
+        query = select(BatchDocument.ontology_hash).where(BatchDocument.batch_id == batch_id).distinct()
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            return content_hash("\n".join(sorted(connection.execute(query).scalars())))
 
     def failures(self, batch_id: str) -> dict[str, ActivityFailedError]:
         """Failed documents by id. The error's ``__cause__`` is of the class that the extractor raised."""

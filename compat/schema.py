@@ -210,6 +210,58 @@ class DocumentOutcome(Base):
     error_args: Mapped[list[Any] | None]
 
 
+class TapeRow(Base):
+    """What the extractor gave legacy at one attempt in shadow mode: an error, or the extraction that is the outcome.
+
+    An extraction is the larger part of what an attempt writes, and its outcome holds it already: a copy here cost
+    legacy five percent.
+    """
+
+    __tablename__ = "knowledge_tape"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    document_id: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    error_class: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_terminal: Mapped[bool | None]
+    error_args: Mapped[list[Any] | None]
+
+
+class ShadowSubmission(Base):
+    """Whether a batch in shadow mode has its shadow: ``requested``, ``submitted`` or ``refused``, and why not."""
+
+    __tablename__ = "knowledge_shadow_submission"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    flow_run_id: Mapped[str | None]
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class StoredReport(Base):
+    """A parity report, in the shadow's namespace. Never overwritten: a batch that is compared again has another one."""
+
+    __tablename__ = "knowledge_parity_report"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(index=True)
+    channel: Mapped[str]
+    verdict: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    report: Mapped[dict[str, Any]]
+
+
+class StoredBaseline(Base):
+    """The noise of the live channel, as it was measured once."""
+
+    __tablename__ = "knowledge_parity_baseline"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    ontology_hash: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    baseline: Mapped[dict[str, Any]]
+
+
 class BatchEventRow(Base):
     """An event in its batch's order. ``key`` names what it tells, so telling it twice leaves one row.
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from compat import events
+from compat import events, shadows
 from compat.contracts import BatchCompleted, BatchConfig, BatchEvent, BatchFailed, BatchParams, utc_now
-from compat.database import database
+from compat.database import SHADOW, database
 from compat.errors import BatchAlreadyRunningError, BatchNotFoundError, InvalidStateTransitionError, LeaseLostError
 from compat.ids import new_id
 from compat.intake import insert_batch, params_hash
@@ -64,6 +64,12 @@ class Store(Reader):
         settings = settings or Settings.load()
         return cls(database(settings.url), settings.lease_seconds)
 
+    @classmethod
+    def of_shadows(cls, settings: Settings | None = None) -> "Store":
+        """The store of shadow runs: the same tables in a namespace of their own, where no old reader looks."""
+        settings = settings or Settings.load()
+        return cls(database(settings.url, SHADOW), settings.lease_seconds)
+
     # --- Claim and resume -------------------------------------------------------------------------------------------
 
     def claim(self, params: BatchParams, decision: Decision) -> Claim | None:
@@ -100,6 +106,7 @@ class Store(Reader):
             }
             if insert_if_new(connection, BatchRun, run_row):
                 insert_batch(connection, params, batch_id, claim.execution_id, claim.mode.value)
+                _wish_for_shadow(connection, claim)
                 return claim
             run = _locked_run(connection, batch_id)
             if run.params_hash != digest:
@@ -186,7 +193,9 @@ class Store(Reader):
             .values(owner=owner, heartbeat_at=utc_now(), generation=generation)
             .values(mode=decision.mode.value, mode_reason=decision.reason)
         )
-        return replace(_claim_of(run, owner), generation=generation, mode=decision.mode)
+        claim = replace(_claim_of(run, owner), generation=generation, mode=decision.mode)
+        _wish_for_shadow(connection, claim)
+        return claim
 
     def held(self, batch_id: str, owner: str) -> Claim:
         """The claim behind a token, for a runtime that was handed only the two. Raises LeaseLostError."""
@@ -323,6 +332,12 @@ class Store(Reader):
                 connection.execute(Switch.__table__.delete().where(Switch.name == name))  # type: ignore[attr-defined]
             else:
                 upsert(connection, Switch, {"name": name, "value": value, "updated_at": utc_now()})
+
+
+def _wish_for_shadow(connection: Connection, claim: Claim) -> None:
+    # Stored with the batch, so that whoever submits the shadow may be late, or another process.
+    if claim.mode == Mode.SHADOW:
+        shadows.wish(connection, claim.batch_id, claim.generation)
 
 
 def _locked_run(connection: Connection, batch_id: str) -> Row[Any]:

@@ -1,9 +1,9 @@
 """The engine: one Prefect flow a batch, three policies, task retries as the only retries."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from queue import Empty
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -23,6 +23,7 @@ from compat.contracts import Extractor
 from compat.policy import documents_per_task
 from compat.recorder import Recorder
 from compat.settings import Settings
+from compat.shadows import Tape
 from compat.store import Claim, Store
 from flows import artifacts, upkeep
 from flows.embedded import stop_embedded_server, use_embedded_server
@@ -30,6 +31,9 @@ from flows.stops import stops_on_signals
 from tasks.extract import DocumentsFailedError, extraction_task
 from tasks.extraction import load_extractor
 from tasks.resolve import resolve_entities
+
+# Whose batch a flow run works on: a caller's; or a shadow's, from the tape or from the extractor once more.
+Channel = Literal["batch", "tape", "live"]
 
 IN_PROCESS: dict[Any, Any] = {
     # Costs a second at the end of every flow; our lease sees a dead process.
@@ -44,7 +48,7 @@ class EngineError(Exception):
     """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
 
 
-def run(claim: Claim) -> None:
+def run(claim: Claim, channel: Channel = "batch") -> None:
     """Works through what is missing of a batch in Prefect, in this process, and ends it.
 
     Raises where the machinery fails; then the batch is as far as its rows say, and not ended.
@@ -52,19 +56,20 @@ def run(claim: Claim) -> None:
     use_embedded_server()
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
     threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
-    engine = extract_batch.with_options(flow_run_name=f"{claim.batch_id} (engine)", task_runner=threads)
+    name = f"{claim.batch_id} ({'engine' if channel == 'batch' else 'shadow'})"
+    engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
     failure: object
     with temporary_settings(IN_PROCESS):
         try:
             check_api()
-            state: State[Any] = engine(claim.batch_id, claim.owner, return_state=True)
+            state: State[Any] = engine(claim.batch_id, claim.owner, channel, return_state=True)
             failure = state.result(raise_on_failure=False)
         except Exception as error:
             # Prefect itself, which may also fail behind a batch that has ended as it should.
             failure = error
             drop_unsent_events()
     # The row is the truth: a flow run may say Failed of a batch that ended, and Completed of none that didn't.
-    if not Store.from_settings().has_ended(claim.batch_id):
+    if not store_of(channel, Settings.load()).has_ended(claim.batch_id):
         raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
 
 
@@ -101,29 +106,43 @@ def check_api(seconds: float = upkeep.API_SECONDS) -> None:
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)
-def extract_batch(batch_id: str, owner: str) -> State[Any]:
+def extract_batch(batch_id: str, owner: str, channel: Channel = "batch") -> State[Any]:
     """Extracts the documents of a batch that have no outcome yet, resolves entities, and ends the batch.
 
     Args:
         batch_id: The batch, as stored.
         owner: The token of the claim on it.
+        channel: batch: a caller's batch. tape or live: a shadow, which replays legacy's extractor or runs it again.
     """
     settings = Settings.load()
-    store = Store.from_settings(settings)
+    store = store_of(channel, settings)
     claim = store.held(batch_id, owner)
     store.note_flow_run(claim, str(flow_run.get_id()))
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (
         stops_on_signals(stop_embedded_server),
-        artifacts.shown(store, batch_id),
+        # A shadow is nobody's batch: what it came to is told by its comparison.
+        artifacts.shown(store, batch_id) if channel == "batch" else nullcontext(),
         Recorder(store, claim, settings.retry_base_seconds, upkeep.cancel_watch()) as recorder,
     ):
         recorder.begin()
-        extract_pending(recorder, load_extractor(settings.extractor), settings)
+        extract_pending(recorder, extractor_of(channel, settings, batch_id), settings)
         if recorder.claim.config.enable_entity_resolution and not recorder.stopping:
             resolve_entities(recorder)
         recorder.finish()
         return upkeep.final_state(store, batch_id)
+
+
+def store_of(channel: Channel, settings: Settings) -> Store:
+    """Where a run's rows go: callers' batches to the store that everybody reads, shadows to their own."""
+    return Store.from_settings(settings) if channel == "batch" else Store.of_shadows(settings)
+
+
+def extractor_of(channel: Channel, settings: Settings, batch_id: str) -> Extractor:
+    """What does the documents' work: the configured extractor, or what it once said."""
+    if channel != "tape":
+        return load_extractor(settings.extractor)
+    return Tape(Store.from_settings(settings).database, batch_id, Store.of_shadows(settings).database)
 
 
 def extract_pending(recorder: Recorder, extractor: Extractor, settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """The command ``knowledge-batch``. Results go to stdout, everything else to stderr; exit codes are part of the contract."""
 
-import json
 import logging
 import os
 import shlex
@@ -10,31 +9,30 @@ import time
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
 import flows
+from compat import shadows
 from compat.contracts import BatchParams, BatchResult, BatchState, Failed, Failure
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
     BatchNotFoundError,
-    InvalidInputError,
     KnowledgeBatchError,
-    Problem,
     WorkflowNotFoundError,
 )
 from compat.ids import derived_id, new_id
 from compat.settings import Settings
 from compat.store import Store
+from flows import evidence, sources, stack
 from flows import export as exporting
-from flows import sources, stack
 from flows.progress import shown_progress
+from flows.terminal import BatchId, Format, check_format, note, plain, print_json, show
 
 app = typer.Typer(
     name="knowledge-batch",
@@ -49,27 +47,20 @@ mode_app = typer.Typer(help="Which runtime serves the next batch, in every proce
 app.add_typer(mode_app, name="mode")
 retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(retries_app, name="retries")
-
-
 automations_app = typer.Typer(help="What Prefect does by itself.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(automations_app, name="automations")
-
-
-@automations_app.callback()
-def _automations() -> None:
-    # As below.
-    pass
+app.add_typer(evidence.parity_app, name="parity")
+app.add_typer(evidence.cutover_app, name="cutover")
 
 
 @retries_app.callback()
-def _retries() -> None:
+@automations_app.callback()
+def _group() -> None:
     # A group with one command would be that command itself.
     pass
 
 
-BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch id.")]
-Format = Annotated[str, typer.Option("--format", help="table or json.", metavar="table|json")]
-Mode = Annotated[str | None, typer.Option(help="legacy or engine; without it the environment and the stored switch decide.")]
+Mode = Annotated[str | None, typer.Option(help="legacy, engine or shadow; without it environment and stored switch decide.")]
 
 
 def whole_number(value: str) -> int:
@@ -78,10 +69,6 @@ def whole_number(value: str) -> int:
         return int(value)
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no whole number; give one, such as 3") from None
-
-
-def _number(help: str) -> Any:
-    return typer.Option(parser=whole_number, metavar="N", help=help)
 
 
 class Exit(IntEnum):
@@ -103,7 +90,7 @@ def exit_code(error: KnowledgeBatchError) -> Exit:
             return Exit.ALREADY_RUNNING
         case BatchInfrastructureError() | stack.StackError():
             return Exit.INFRASTRUCTURE
-        case BatchNotFoundError() | WorkflowNotFoundError():
+        case BatchNotFoundError() | WorkflowNotFoundError() | evidence.ReportNotFoundError():
             return Exit.NOT_FOUND
     return Exit.BAD_INPUT
 
@@ -130,7 +117,7 @@ def run(
     format: Format = "table",
 ) -> None:
     """Run a batch and show what came of it."""
-    _check_format(format)
+    check_format(format)
     found = sources.load(source, ontology)
     params = BatchParams.parse(
         {
@@ -156,22 +143,25 @@ def resume(
     batch_id: BatchId, mode: Mode = None, output: Annotated[Path | None, typer.Option()] = None, format: Format = "table"
 ) -> None:
     """Go on with a failed or interrupted batch: only what is missing is done."""
-    _check_format(format)
+    check_format(format)
     _finished(batch_id, lambda: flows.resume_batch(batch_id, mode), format, output)
 
 
 @app.command()
 def status(batch_id: BatchId, format: Format = "table") -> None:
     """Where a batch stands."""
-    _check_format(format)
+    check_format(format)
     state = flows.get_status(batch_id)
     if format == "json":
-        _print_json(state.model_dump(mode="json"))
+        print_json(state.model_dump(mode="json"))
         return
     table = Table.grid(padding=(0, 2))
     for key, value in state.model_dump(mode="json").items():
-        table.add_row(*_plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else str(value)))
-    _show(table)
+        table.add_row(*plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else str(value)))
+    shadow = shadows.standing(Store.from_settings().database, batch_id)
+    if shadow is not None:
+        table.add_row("shadow", *plain(shadow.told))
+    show(table)
 
 
 @app.command()
@@ -180,22 +170,22 @@ def events(
 ) -> None:
     """The events of a batch, one JSON value a line."""
     for event in flows.subscribe(batch_id, follow):
-        _print_json(event.model_dump(mode="json"))
+        print_json(event.model_dump(mode="json"))
 
 
 @app.command()
 def cancel(batch_id: BatchId) -> None:
     """Cancel a batch: no document starts from now on, those in work finish."""
-    _print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
+    print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
 
 
 @app.command(name="list")
 def list_(limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, format: Format = "table") -> None:
     """The newest batches."""
-    _check_format(format)
+    check_format(format)
     batches = flows.list_batches(limit)
     if format == "json":
-        _print_json([batch.model_dump(mode="json") for batch in batches])
+        print_json([batch.model_dump(mode="json") for batch in batches])
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("batch", "mode", "status"):
@@ -207,8 +197,8 @@ def list_(limit: Annotated[int, typer.Option(help="How many, the newest first.",
         done = f"{batch.completed_documents + batch.failed_documents}/{batch.total_documents}"
         counts = (batch.failed_documents, batch.entity_count, batch.relation_count)
         row = (batch.batch_id, batch.mode, batch.status, done, *map(str, counts), f"{batch.created_at:%Y-%m-%d %H:%M:%S}")
-        table.add_row(*_plain(*row))
-    _show(table)
+        table.add_row(*plain(*row))
+    show(table)
 
 
 @app.command()
@@ -217,7 +207,7 @@ def export(
 ) -> None:
     """Write a batch's graph to a file, in the format of its ending."""
     written = exporting.export(Store.from_settings(), batch_id, to)
-    _note(f"{written} statements in {to}")
+    note(f"{written} statements in {to}")
 
 
 @app.command()
@@ -227,7 +217,7 @@ def up(
     ] = 4200,
 ) -> None:
     """Start Prefect's server, deployments and a worker on this machine; Ctrl-C ends them all."""
-    stack.up(port, _note)
+    stack.up(port, note)
 
 
 @automations_app.command(name="apply")
@@ -238,7 +228,7 @@ def automations_apply(
     from flows import automations
 
     for name in automations.apply(notify):
-        _note(f"in place: {name}")
+        note(f"in place: {name}")
 
 
 @mode_app.command(name="show")
@@ -249,7 +239,7 @@ def mode_show() -> None:
 
 
 @mode_app.command(name="set")
-def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy or engine.")]) -> None:
+def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy, engine or shadow.")]) -> None:
     """Store the mode for every process, from the next batch on. Needs no Prefect."""
     flows.set_mode(mode)
     mode_show()
@@ -263,11 +253,11 @@ def retries_audit(
     """Audit the code, Prefect's settings and the batches' attempts; exit 1 with what has a second owner of retries."""
     from flows.audit import audit
 
-    _check_format(format)
+    check_format(format)
     settings = Settings.load()
     found = audit(Store.from_settings(settings), settings.extractor, batch_id)
     if format == "json":
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         table = Table.grid(padding=(0, 2))
         table.add_row("code", f"{found.files} files read")
@@ -276,8 +266,8 @@ def retries_audit(
             table.add_row(owner.owner, f"{made}, {owner.over_budget} documents over their budget")
         table.add_row("findings", str(len(found.findings)))
         for finding in found.findings:
-            table.add_row("", *_plain(str(finding)))
-        _show(table)
+            table.add_row("", *plain(str(finding)))
+        show(table)
     raise typer.Exit(Exit.FAILED if found.findings else Exit.COMPLETED)
 
 
@@ -288,7 +278,7 @@ def _finished(batch_id: str, work: Callable[[], BatchResult], format: str, outpu
         with shown_progress(batch_id, Console(stderr=True)):
             result = work()
     except KeyboardInterrupt:
-        _note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
+        note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
         raise typer.Exit(128 + signal.SIGINT) from None
     seconds = time.monotonic() - began
     state = flows.get_status(batch_id)
@@ -308,12 +298,12 @@ def _print_result(result: BatchResult, state: BatchState, seconds: float, most: 
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", style="bold")
     table.add_column(overflow="fold")
-    table.add_row("batch", *_plain(result.batch_id))
+    table.add_row("batch", *plain(result.batch_id))
     table.add_row("status", type(state).__name__.lower())
     table.add_row("documents", f"{result.total_documents} ({result.success_count} extracted, {result.failure_count} failed)")
     failures = [(item.document_id, item.result.error) for item in result.document_results if isinstance(item.result, Failure)]
     for document_id, error in failures[:most]:
-        table.add_row("failed", *_plain(f"{document_id}: {error}"))
+        table.add_row("failed", *plain(f"{document_id}: {error}"))
     if len(failures) > most:
         table.add_row("", f"… and {len(failures) - most} more; --format json has them all")
     table.add_row("entities", str(result.entity_count))
@@ -321,38 +311,8 @@ def _print_result(result: BatchResult, state: BatchState, seconds: float, most: 
     table.add_row("time", f"{seconds:.1f} s")
     following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
     verb = "resume" if isinstance(state, Failed) else "export"
-    table.add_row("next", *_plain(following.format(verb, shlex.quote(result.batch_id))))
-    _show(table)
-
-
-def _plain(*cells: str) -> list[Any]:
-    """Cells of a table as they are: ids and texts may hold what rich would take for markup."""
-    return [Text(cell) for cell in cells]
-
-
-def _show(table: Table) -> None:
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    # Without a terminal nothing may be cut or folded to a guessed width, nor padded.
-    console = Console(width=10_000)
-    with console.capture() as capture:
-        console.print(table)
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _check_format(value: str) -> None:
-    if value not in ("table", "json"):
-        raise InvalidInputError([Problem("format", value, "use table or json")])
+    table.add_row("next", *plain(following.format(verb, shlex.quote(result.batch_id))))
+    show(table)
 
 
 def _keep_the_terminal_ours() -> None:
@@ -392,10 +352,10 @@ def main() -> None:
     try:
         app(prog_name="knowledge-batch", standalone_mode=True)
     except KnowledgeBatchError as error:
-        _note(f"error: {error}")
+        note(f"error: {error}")
         raise SystemExit(int(exit_code(error))) from None
     except SQLAlchemyError as error:
-        _note(f"error: the database at KNOWLEDGE_DATABASE_URL failed: {error}; see that it runs, then try again")
+        note(f"error: the database at KNOWLEDGE_DATABASE_URL failed: {error}; see that it runs, then try again")
         raise SystemExit(int(Exit.INFRASTRUCTURE)) from None
 
 

@@ -21,13 +21,14 @@ from compat.contracts import (
     Completed,
     Failed,
 )
-from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
+from compat.errors import BatchInfrastructureError, LeaseLostError
 from compat.ids import new_id
 from compat.modes import Decision, Mode, decide, parse_mode
 from compat.reader import infrastructure
 from compat.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store
+from flows import submission
 from flows.stops import stops_on_signals
 from tasks.extraction import load_extractor
 
@@ -39,7 +40,7 @@ def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) 
 
     Args:
         params: The request; a mapping may use the JSON names (camelCase) or the attributes'.
-        mode: ``legacy`` or ``engine``; without one the environment, the stored switch, then legacy decide.
+        mode: ``legacy``, ``engine`` or ``shadow``; without one the environment, the stored switch, then legacy decide.
 
     Returns:
         The result, also where every document failed. Of a batch that is completed already, the stored one.
@@ -127,7 +128,7 @@ def current_mode(mode: str | None = None) -> Decision:
 def set_mode(mode: str | None) -> None:
     """Stores the mode for every process, from the next batch on; None takes it away. Needs no Prefect."""
     if mode is not None:
-        _refuse_unbuilt(parse_mode(mode))
+        parse_mode(mode)
     Store.from_settings().set_switch("mode", mode)
 
 
@@ -146,14 +147,7 @@ def _prepared(params: BatchParams | Mapping[str, Any], mode: str | None) -> tupl
 
 def _decided(mode: str | None, settings: Settings, store: Store) -> Decision:
     switches = store.switches()
-    decision = decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("latch"))
-    _refuse_unbuilt(decision.mode)
-    return decision
-
-
-def _refuse_unbuilt(mode: Mode) -> None:
-    if mode == Mode.SHADOW:
-        raise InvalidInputError([Problem("mode", "shadow", "isn't built in this version; use legacy or engine")])
+    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("latch"))
 
 
 def _store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:
@@ -187,6 +181,8 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
                 _tell_of_rollback(store, claim)
             with Recorder(store, claim, settings.retry_base_seconds, _cancelled_in_prefect()) as recorder:
                 legacy.run(recorder, load_extractor(settings.extractor))
+        if claim.mode == Mode.SHADOW:
+            submission.request(store, claim.batch_id, claim.generation)
     except Exception:
         raise
     except BaseException as error:

@@ -21,6 +21,7 @@ from compat.settings import Settings
 HOST = "127.0.0.1"
 # As prefect.yaml names it.
 POOL = "knowledge-batch"
+SHADOWS = "shadow"
 # The worker's name, which a stack that was killed leaves behind as somebody else's.
 NAME = f"local-{os.getpid()}"
 # A server on two busy cores takes half a minute to its first answer.
@@ -68,6 +69,7 @@ def up(port: int, say: Callable[[str], None]) -> None:
             _make_pool()
             say("deploying")
             _deploy(logs)
+            _limit_shadows()
             _automate()
             with Part("worker", logs, "worker", "start", "--pool", POOL, "--type", "process", "--name", NAME) as worker:
                 _wait_for(_is_worker_online, server, worker)
@@ -224,6 +226,16 @@ def _deploy(logs: Path) -> None:
             time.sleep(LOOK_SECONDS)
     if code != 0:
         raise StackError("the deployments were refused", part.log)
+
+
+def _limit_shadows() -> None:
+    from prefect.client.orchestration import get_client
+
+    # The deployment's own limit hands every shadow to the worker, to be turned away and tried again: dozens that wait
+    # keep a server on SQLite too busy for real work. A queue's limit leaves them where they are.
+    with get_client(sync_client=True) as client:
+        path = {"work_pool_name": POOL, "name": SHADOWS}
+        client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=path, json={"concurrency_limit": 1})
 
 
 def _automate() -> None:

@@ -18,7 +18,7 @@ from compat.contracts import Failed as BatchFailed
 from compat.errors import InvalidStateTransitionError
 from compat.status import RowStatus, legacy_status
 from compat.store import Store, Unfinished
-from flows import artifacts
+from flows import artifacts, submission
 
 log = logging.getLogger("knowledge_batch")
 
@@ -103,10 +103,11 @@ def final_state(store: Store, batch_id: str) -> State[Any]:
 
 @flow(name="reconcile", retries=0, persist_result=False)
 def reconcile_batches() -> dict[str, str]:
-    """Gives every dead batch its terminal status; meant to run every minute."""
+    """Gives every dead batch its terminal status, and submits shadows that are still waited for; meant to run every minute."""
     store = Store.from_settings()
     ended = reconcile(store)
     for batch_id, status in ended.items():
         # Nobody else does: the process that would have is gone.
         artifacts.tell_of(store, batch_id, status.value)
+    submission.submit_waiting(store)
     return {batch_id: status.value for batch_id, status in ended.items()}

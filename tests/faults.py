@@ -6,6 +6,7 @@ A document's text is its script, as JSON: how often it fails, how, and the names
 import json
 import os
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from compat.contracts import (
 )
 from compat.errors import OntologyParseError
 from compat.ids import derived_id
+from tasks.extraction import RulesExtractor
 
 DOOR = "KNOWLEDGE_TEST_DOOR"
 NAME = "faults:scripted"
@@ -138,3 +140,38 @@ SCRIPTS: dict[str, list[dict[str, str]]] = {
     "all-fail-always": [document(f"f{number}", fail=ALWAYS) for number in range(4)],
     "mixed": _mixed(),
 }
+
+
+class FlakyRules:
+    """The rules extractor on real documents, of which every third fails by script: once, twice, or for good."""
+
+    def __init__(self) -> None:
+        self._rules = RulesExtractor()
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        with Path(os.environ[DOOR]).open("ab", buffering=0) as door:
+            door.write(f"{config.document_id}\n".encode())
+        failures = {0: 1, 3: 2, 6: ALWAYS}.get(zlib.crc32(config.document_id.encode()) % 9, 0)
+        if knocks()[config.document_id] <= failures:
+            raise FlakyServiceError(f"{config.document_id} is not ready")
+        return self._rules.run(text, ontology_content, config)
+
+
+def flaky_rules() -> FlakyRules:
+    """As KNOWLEDGE_EXTRACTOR names it."""
+    return FlakyRules()
+
+
+class NoisyExtractor(ScriptedExtractor):
+    """Gives every fourth document's last name every other time only, as a model might."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        super().run(text, ontology_content, config)
+        names = json.loads(text)["names"]
+        odd = knocks()[config.document_id] % 2 and zlib.crc32(config.document_id.encode()) % 4 == 0
+        return graph_of(names[:-1] if odd else names, config)
+
+
+def noisy() -> NoisyExtractor:
+    """As KNOWLEDGE_EXTRACTOR names it."""
+    return NoisyExtractor()

@@ -40,12 +40,12 @@ def start(program: str, *arguments: str, request: str = "", **variables: str) ->
     return child
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
-    """Waits for a condition, and returns how long that took. Fails when it takes longer than ``seconds``."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0, pause: float = 0.01) -> float:
+    """Waits for a condition, looking every ``pause`` seconds, and returns how long that took. Fails after ``seconds``."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, f"not after {seconds} s"
-        time.sleep(0.01)
+        time.sleep(pause)
     return time.monotonic() - began
 
 

@@ -10,6 +10,8 @@ import pytest
 import stacks
 
 import faults
+from compat.database import Database
+from compat.store import Store
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -98,7 +100,7 @@ def page(browser: "Chrome", folder: Path) -> Page:
     return Page(browser, folder)
 
 
-@pytest.mark.parametrize("mode", ["legacy", "engine"])
+@pytest.mark.parametrize("mode", ["legacy", "engine", "shadow"])
 def test_a_batch_is_started_from_the_form_watched_and_read(page: Page, stack: stacks.Stack, folder: Path, mode: str) -> None:
     documents = [faults.document(f"letter {number}", seconds=0.2) for number in range(12)]
     documents.append(faults.document("a broken letter", fail=faults.ALWAYS, how="ontology"))
@@ -132,6 +134,47 @@ def test_a_batch_is_started_from_the_form_watched_and_read(page: Page, stack: st
     lines = page.text()
     assert lines.index("a broken letter") < lines.index("letter 0")
     page.keep(f"{mode}-documents")
+
+
+def test_a_person_sees_at_the_shadows_run_whether_it_agreed(page: Page, stack: stacks.Stack, folder: Path) -> None:
+    documents = [faults.document(f"note {number}") for number in range(5)]
+    documents.append(faults.document("a broken note", fail=faults.ALWAYS, how="ontology"))
+    parameters = {"source": stacks.source(folder / "agreeing", documents), "batch_id": "notes", "mode": "shadow"}
+    stack.wait_for(stack.start("run-batch/on-demand", **parameters), "Completed")
+
+    see_the_shadow(page, stack, "shadow of notes", "Parity")
+    page.click("Artifacts")
+    page.wait_for("Nothing differs")
+    page.keep("parity-artifacts")
+
+
+def test_a_person_sees_at_the_shadows_run_where_it_differed(page: Page, stack: stacks.Stack, folder: Path) -> None:
+    documents = [faults.document(f"memo {number}") for number in range(5)]
+    source = stacks.source(folder / "differing", documents)
+    # No shadow asked for, so no tape: the shadow is given one that isn't what legacy's extractor said.
+    stack.wait_for(stack.start("run-batch/on-demand", source=source, batch_id="memos", mode="legacy"), "Completed")
+    store = Store(Database(f"sqlite:///{stack.home / 'knowledge.db'}"), lease_seconds=60)
+    stacks.tape_something_else(store, "memos", "memo 1")
+    stack.start("shadow-batch/shadow", batch_id="memos")
+
+    see_the_shadow(page, stack, "shadow of memos", "Diverged")
+    page.click("Artifacts")
+    page.wait_for("parity-differences")
+    page.keep("diverged-artifacts")
+    [run] = runs(stack, "shadow of memos")
+    shown = {artifact["key"]: artifact["id"] for artifact in artifacts(stack, str(run["id"]))}
+    page.open(f"{stack.page}/artifacts/artifact/{shown['parity']}", "R1: failure policy and outcomes")
+    page.keep("diverged-parity")
+    page.open(f"{stack.page}/artifacts/artifact/{shown['parity-differences']}", "memo 1")
+    page.keep("diverged-differences")
+
+
+def see_the_shadow(page: Page, stack: stacks.Stack, name: str, verdict: str) -> None:
+    processes.wait_until(lambda: any(run["state"]["name"] == verdict for run in runs(stack, name)), SECONDS)
+    [run] = runs(stack, name)
+    page.open(f"{stack.page}/runs/flow-run/{run['id']}", name)
+    page.wait_for(verdict)
+    page.keep(f"{verdict.lower()}-run")
 
 
 def runs(stack: stacks.Stack, name: str) -> list[dict[str, Any]]:

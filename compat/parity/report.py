@@ -1,0 +1,302 @@
+"""The parity report: whether the engine did what legacy did with one batch, and if not, where. Frozen, and renders itself."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from html import escape
+from typing import Any, Literal, Self
+
+from compat.contracts import utc_now
+from compat.errors import BatchNotFoundError
+from compat.ids import content_hash
+from compat.parity.baseline import Baseline
+from compat.parity.diff import RISKS, Difference, Ignore, Risk, Rules, Tolerance, compare
+from compat.parity.frames import KEYS, NOTHING, Side, frames_of
+from compat.parity.versions import Versions, versions
+from compat.reader import Reader
+from compat.shadows import taped_attempts
+
+Verdict = Literal["parity", "diverged", "inconclusive"]
+SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How much of one frame was compared, and how many differences it has. ``rows`` counts those of both sides together."""
+
+    rows: int
+    differences: int
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """One comparison. ``samples`` are up to 20 differences a risk; ``by_document`` counts them for each document that has any."""
+
+    batch_id: str
+    channel: str
+    verdict: Verdict
+    headline: str
+    policy: str
+    documents: int
+    attempts: int
+    counts: Mapping[Risk, int]
+    samples: Mapping[Risk, Sequence[Difference]]
+    by_document: Mapping[str, int]
+    stages: Mapping[str, Stage]
+    rules: Rules
+    expired: Sequence[str]
+    versions: Versions
+    ontology_hash: str
+    policy_hash: str
+    created_at: datetime = field(default_factory=utc_now)
+    duration_seconds: float = 0.0
+    noise: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; ``from_dict`` takes it back."""
+        values = asdict(self)
+        values["created_at"] = self.created_at.isoformat()
+        for rule in values["rules"]["ignores"]:
+            rule["expires"] = rule["expires"].isoformat()
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The report that was stored."""
+        rules = values["rules"]
+        ignores = [Ignore(**{**rule, "expires": datetime.fromisoformat(rule["expires"]).date()}) for rule in rules["ignores"]]
+        return cls(
+            **{
+                **values,
+                "samples": {
+                    risk: tuple(Difference(**{**each, "key": tuple(each["key"])}) for each in found)
+                    for risk, found in values["samples"].items()
+                },
+                "stages": {name: Stage(**stage) for name, stage in values["stages"].items()},
+                "rules": Rules(tuple(Tolerance(**rule) for rule in rules["tolerances"]), tuple(ignores)),
+                "versions": Versions(**values["versions"]),
+                "expired": tuple(values["expired"]),
+                "created_at": datetime.fromisoformat(values["created_at"]),
+            }
+        )
+
+    def to_markdown(self) -> str:
+        """For Prefect's artifacts and terminals: the verdict first, then where, then how much there was to see."""
+        lines = [f"# {self.verdict.capitalize()}: {self.headline}", ""]
+        differing = [risk for risk in RISKS if self.counts.get(risk)]
+        if differing:
+            lines += ["| risk | differences | first of them |", "|---|---:|---|"]
+            lines += [
+                f"| {risk}: {RISKS[risk]} | {self.counts[risk]} | {_cell(_told(self.samples[risk][0]))} |" for risk in differing
+            ]
+            lines.append("")
+        # The first figure as the table's head: an empty one shows as an empty row.
+        figures = [f"| {name} | {_cell(str(value))} |" for name, value in self._figures()]
+        lines += [figures[0], "|---|---|", *figures[1:]]
+        return "\n".join(lines) + "\n"
+
+    def _figures(self) -> list[tuple[str, object]]:
+        return [
+            ("batch", self.batch_id),
+            ("channel", self.channel),
+            ("policy", self.policy),
+            ("documents compared", self.documents),
+            ("attempts compared", self.attempts),
+            ("documents that differ", len(self.by_document)),
+            *([("differences within the baseline's noise", self.noise)] if self.channel == "live" else []),
+            ("rules", _rules_told(self.rules, self.expired)),
+            ("versions", ", ".join(f"{name} {value}" for name, value in self.versions.to_dict().items())),
+            ("compared at", f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC, in {self.duration_seconds:.2f} s"),
+        ]
+
+    def differences_table(self) -> list[dict[str, str]]:
+        """The samples as rows, for a table."""
+        return [
+            {
+                "risk": each.risk,
+                "kind": each.kind,
+                "where": _where(each),
+                "legacy": each.legacy or "",
+                "engine": each.engine or "",
+            }
+            for risk in RISKS
+            for each in self.samples.get(risk, ())
+        ]
+
+    def to_html(self) -> str:
+        """One page that needs nothing beside it."""
+        return page([self])
+
+
+def compare_batch(
+    legacy: Reader,
+    engine: Reader,
+    batch_id: str,
+    channel: Literal["tape", "live"] = "tape",
+    rules: Rules | None = None,
+    baseline: Baseline | None = None,
+) -> ParityReport:
+    """Compares what two stores hold of a batch.
+
+    Args:
+        legacy: The store that served the batch.
+        engine: The shadow's store, which should have the batch under the same id.
+        batch_id: Raises BatchNotFoundError where legacy has none.
+        channel: ``tape``: every difference counts. ``live``: the extractor ran again, so differences in what it
+            gives count only above the noise of the baseline.
+        rules: Tolerances and columns that are left out; none by default.
+        baseline: Legacy against legacy; without one a live comparison with differences is inconclusive.
+    """
+    rules, now, began = rules or Rules(), utc_now(), time.monotonic()
+    one = frames_of(legacy, batch_id)
+    try:
+        other = frames_of(engine, batch_id)
+    except BatchNotFoundError:
+        # An engine that lost the batch differs in all of it.
+        other = NOTHING
+    found = compare(one, other, rules, now.date())
+    noise = 0
+    if channel == "live" and baseline is not None:
+        found, noise = baseline.above_noise(found, one)
+    verdict, headline = _verdict(found, one, channel, baseline, gaps=_tape_gaps(legacy, batch_id) if channel == "tape" else 0)
+    config = legacy.config(batch_id)
+    counts = Counter(each.risk for each in found)
+    return ParityReport(
+        batch_id=batch_id,
+        channel=channel,
+        verdict=verdict,
+        headline=headline,
+        policy=config.failure_policy.value,
+        documents=one.documents,
+        attempts=one.attempts,
+        counts={risk: counts.get(risk, 0) for risk in RISKS},
+        samples={risk: tuple(each for each in found if each.risk == risk)[:SAMPLES] for risk in RISKS if counts.get(risk)},
+        by_document=dict(Counter(each.document_id for each in found if each.document_id)),
+        stages=_stages(one, other, found),
+        rules=rules,
+        expired=tuple(f"{rule.frame}.{rule.column}" for rule in rules.expired(now.date())),
+        versions=versions(),
+        ontology_hash=legacy.ontologies_hash(batch_id),
+        policy_hash=content_hash(config.model_dump_json())[:16],
+        created_at=now,
+        duration_seconds=time.monotonic() - began,
+        noise=noise,
+    )
+
+
+def _verdict(
+    found: Sequence[Difference], legacy: Side, channel: str, baseline: Baseline | None, gaps: int
+) -> tuple[Verdict, str]:
+    if gaps:
+        return "inconclusive", f"the tape lacks {gaps} of legacy's attempts, so the engine could not do the same"
+    if found and channel == "live" and baseline is None:
+        return "inconclusive", f"{len(found)} differences and no baseline to judge them by"
+    if found:
+        risks = Counter(each.risk for each in found)
+        parts = ", ".join(f"{risk} {risks[risk]}" for risk in RISKS if risks[risk])
+        return "diverged", f"{len(found)} differences ({parts}); first: {_told(found[0])}"
+    if not legacy.documents:
+        # Two empty sides are equal, and say nothing.
+        return "inconclusive", "nothing differs, and no document was compared"
+    return "parity", f"{legacy.documents} documents, {legacy.attempts} attempts, no difference"
+
+
+def _tape_gaps(legacy: Reader, batch_id: str) -> int:
+    taped = taped_attempts(legacy.database, batch_id)
+    made = {
+        (document.document_id, attempt.generation, attempt.number)
+        for document in legacy.attempts(batch_id)
+        for attempt in document.by_generation().get(document.generation, ())
+    }
+    return len(made - taped)
+
+
+def _stages(one: Side, other: Side, found: Sequence[Difference]) -> dict[str, Stage]:
+    by_frame = Counter(each.frame for each in found)
+    return {name: Stage(max(len(one.frames[name]), len(other.frames[name])), by_frame[name]) for name in KEYS}
+
+
+def _where(difference: Difference) -> str:
+    column = f".{difference.column}" if difference.column else ""
+    return f"{difference.frame}{column} of {' / '.join(part for part in difference.key if part) or 'the batch'}"
+
+
+def _told(difference: Difference) -> str:
+    sides = " → ".join(text for text in (difference.legacy, difference.engine) if text is not None)
+    return f"{difference.kind}: {_where(difference)}: {sides}"
+
+
+def _rules_told(rules: Rules, expired: Sequence[str]) -> str:
+    told = [f"{rule.frame}.{rule.column} within {rule.absolute:g}" for rule in rules.tolerances]
+    told += [f"{rule.frame}.{rule.column} left out until {rule.expires} ({rule.owner}: {rule.reason})" for rule in rules.ignores]
+    told += [f"the rule for {name} has expired" for name in expired]
+    return "; ".join(told) or "none: zero tolerance"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+# --- HTML -----------------------------------------------------------------------------------------------------------------
+
+_STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;margin:.5rem 0}
+td,th{border-bottom:1px solid #ddd;padding:.25rem .75rem .25rem 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+.parity{color:#11734b}.diverged{color:#b3261e}.inconclusive{color:#8a6d00}svg text{font:12px system-ui,sans-serif}"""
+
+
+def page(reports: Sequence[ParityReport]) -> str:
+    """The reports on one page, with plots of agreement by stage and by document."""
+    tally = Counter(report.verdict for report in reports)
+    title = ", ".join(f"{tally[verdict]} {verdict}" for verdict in ("parity", "diverged", "inconclusive") if tally[verdict])
+    title = escape(title or "no reports")
+    body = "".join(_section(report) for report in reports) or "<p>No reports.</p>"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Parity: {title}</title><style>{_STYLE}</style>'
+        f"<body><h1>Parity of legacy and engine: {title}</h1>{body}</body></html>\n"
+    )
+
+
+def _section(report: ParityReport) -> str:
+    figures = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in report._figures())
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row.values()) + "</tr>" for row in report.differences_table()
+    )
+    table = f"<table><tr><th>risk<th>kind<th>where<th>legacy<th>engine</tr>{rows}</table>" if rows else ""
+    return (
+        f'<h2 class="{report.verdict}">{escape(report.batch_id)}: {report.verdict}</h2><p>{escape(report.headline)}</p>'
+        f"{_stage_plot(report)}{_document_plot(report)}{table}<table>{figures}</table>"
+    )
+
+
+def _stage_plot(report: ParityReport) -> str:
+    """A bar a stage: the share of its rows without a difference."""
+    bars = []
+    for number, (name, stage) in enumerate(report.stages.items()):
+        share = 1 - min(stage.differences / stage.rows, 1) if stage.rows else 1.0
+        y = 20 * number
+        told = f"{stage.rows} rows, {stage.differences} differences" if stage.rows or stage.differences else "nothing to compare"
+        bars.append(
+            f'<text x="0" y="{y + 13}">{escape(name)}</text><rect x="120" y="{y + 3}" width="300" height="12" fill="#f3d3d0"/>'
+            f'<rect x="120" y="{y + 3}" width="{300 * share:.1f}" height="12" fill="{"#7fbf9f" if stage.rows else "#ddd"}"/>'
+            f'<text x="430" y="{y + 13}">{told}</text>'
+        )
+    return f'<svg role="img" aria-label="agreement by stage" width="700" height="{20 * len(bars)}">{"".join(bars)}</svg>'
+
+
+def _document_plot(report: ParityReport, most: int = 2000) -> str:
+    """A square a document: green where nothing differs. The differing ones come first."""
+    differing = sorted(report.by_document.items(), key=lambda item: (-item[1], item[0]))[:most]
+    shown = min(report.documents, most)
+    cells = []
+    for number in range(max(shown, len(differing))):
+        x, y = 12 * (number % 50), 12 * (number // 50)
+        told = f"{differing[number][0]}: {differing[number][1]} differences" if number < len(differing) else "no difference"
+        color = "#b3261e" if number < len(differing) else "#7fbf9f"
+        cells.append(f'<rect x="{x}" y="{y}" width="10" height="10" fill="{color}"><title>{escape(told)}</title></rect>')
+    height = 12 * (len(cells) // 50 + 1)
+    return f'<p><svg role="img" aria-label="agreement by document" width="600" height="{height}">{"".join(cells)}</svg></p>'

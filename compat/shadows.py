@@ -1,0 +1,165 @@
+"""What is kept of shadow runs: the wish for one and how it went, the tape they replay, and how an old one is cleared away."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, select, update
+
+from compat.contracts import ExtractionResult, PipelineConfig, utc_now
+from compat.database import Database
+from compat.errors import BatchAlreadyRunningError, KnowledgeBatchError, ReplayedError, StoredError
+from compat.reader import BLOCK, Reader, document_execution_id, extraction_id, run_query
+from compat.schema import (
+    BatchDocument,
+    BatchEventRow,
+    BatchExecution,
+    BatchRun,
+    DocumentOutcome,
+    MentionRecord,
+    ShadowSubmission,
+    TapeRow,
+    WorkflowActivity,
+    WorkflowExecution,
+)
+from compat.sql import upsert
+from compat.status import TERMINAL
+
+# Of a shadow's flow run. "<batch> (shadow)" is the run whose mode is shadow: legacy's.
+RUN_NAME = "shadow of {batch_id}"
+
+
+class TapeGapError(KnowledgeBatchError):
+    """The engine asked for an attempt that legacy did not make, or whose output was not kept."""
+
+    fields = ("document_id", "attempt")
+
+    def __init__(self, document_id: str, attempt: int) -> None:
+        self.document_id = document_id
+        self.attempt = attempt
+        super().__init__(f"The tape has no attempt {attempt} of document {document_id}; look at what legacy did with it")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a batch has its shadow: ``requested``, ``submitted`` or ``refused``, and the reason where it isn't at work."""
+
+    batch_id: str
+    generation: int
+    status: str
+    reason: str | None
+    flow_run_id: str | None
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        if self.reason:
+            return f"{self.status}: {self.reason}"
+        return f"{self.status} as flow run {self.flow_run_id}" if self.flow_run_id else self.status
+
+
+def wish(connection: Connection, batch_id: str, generation: int) -> None:
+    """Keeps that the batch is to have a shadow."""
+    row = {"batch_id": batch_id, "generation": generation, "status": "requested", "reason": None, "flow_run_id": None}
+    upsert(connection, ShadowSubmission, {**row, "updated_at": utc_now()})
+
+
+def note(
+    database: Database, batch_id: str, generation: int, status: str, reason: str | None = None, flow_run_id: str | None = None
+) -> None:
+    """Keeps how the submission went; of a batch that has been resumed since, nothing."""
+    with database.write() as connection:
+        connection.execute(
+            update(ShadowSubmission)
+            .where(ShadowSubmission.batch_id == batch_id, ShadowSubmission.generation == generation)
+            .values(status=status, reason=reason, flow_run_id=flow_run_id, updated_at=utc_now())
+        )
+
+
+def standing(database: Database, batch_id: str) -> Standing | None:
+    """The batch's shadow; None where none was wished for."""
+    with database.read() as connection:
+        row = connection.execute(select(ShadowSubmission).where(ShadowSubmission.batch_id == batch_id)).first()
+    return Standing(row.batch_id, row.generation, row.status, row.reason, row.flow_run_id) if row else None
+
+
+def waiting(database: Database) -> list[Standing]:
+    """Wishes of ended batches that nobody has submitted, or tried to."""
+    query = (
+        select(ShadowSubmission)
+        .join(BatchExecution, BatchExecution.id == ShadowSubmission.batch_id)
+        .where(ShadowSubmission.status == "requested", BatchExecution.status.in_(TERMINAL))
+    )
+    with database.read() as connection:
+        return [Standing(row.batch_id, row.generation, row.status, row.reason, None) for row in connection.execute(query)]
+
+
+class Tape:
+    """An extractor that gives again what legacy's was given, document by document and attempt by attempt, at no cost.
+
+    Which attempt it is comes from the shadow's own rows, not from memory.
+    """
+
+    def __init__(self, recorded: Database, batch_id: str, shadow: Database) -> None:
+        self.recorded = recorded
+        self.batch_id = batch_id
+        self.shadow = shadow
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        """The output of this attempt. Raises the error that legacy saw, or TapeGapError."""
+        document_id = config.document_id
+        made = select(DocumentOutcome.attempts).where(
+            DocumentOutcome.batch_id == self.batch_id, DocumentOutcome.document_id == document_id
+        )
+        with self.shadow.read() as connection:
+            attempt = (connection.execute(made).scalar() or 0) + 1
+        taped = select(TapeRow).where(TapeRow.batch_id == self.batch_id, TapeRow.document_id == document_id)
+        extracted = select(DocumentOutcome.extraction).where(
+            DocumentOutcome.batch_id == self.batch_id, DocumentOutcome.document_id == document_id
+        )
+        with self.recorded.read() as connection:
+            # A resumed document's last generation is the one that its outcome came of.
+            last = connection.execute(taped.order_by(TapeRow.generation.desc()).limit(1)).first()
+            query = taped.where(TapeRow.attempt == attempt, TapeRow.generation == (last.generation if last else 0))
+            row = connection.execute(query).first()
+            if row is not None and row.error_class is None:
+                return ExtractionResult.model_validate(connection.execute(extracted).scalar())
+        if row is None:
+            raise TapeGapError(document_id, attempt)
+        raise ReplayedError(StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ())))
+
+
+def taped_attempts(database: Database, batch_id: str) -> set[tuple[str, int, int]]:
+    """What the tape holds of a batch: (document id, generation, attempt)."""
+    query = select(TapeRow.document_id, TapeRow.generation, TapeRow.attempt).where(TapeRow.batch_id == batch_id)
+    with database.read() as connection:
+        return {(row.document_id, row.generation, row.attempt) for row in connection.execute(query)}
+
+
+def clear(store: Reader, batch_id: str) -> None:
+    """Takes a batch out of a shadow's namespace, so that its next shadow starts from nothing.
+
+    Raises BatchAlreadyRunningError where a shadow of it is at work.
+    """
+    with store.database.write() as connection:
+        run = connection.execute(run_query(batch_id)).first()
+        if run is None:
+            return
+        if run.status not in TERMINAL and not store.is_dead(run.status, run.heartbeat_at):
+            raise BatchAlreadyRunningError(batch_id)
+        documents = (
+            connection.execute(select(BatchDocument.document_id).where(BatchDocument.batch_id == batch_id)).scalars().all()
+        )
+        for start in range(0, len(documents), BLOCK):
+            _clear_documents(connection, batch_id, documents[start : start + BLOCK])
+        connection.execute(delete(WorkflowExecution).where(WorkflowExecution.id == run.execution_id))
+        connection.execute(delete(BatchExecution).where(BatchExecution.id == batch_id))
+        for table in (DocumentOutcome, BatchEventRow, BatchDocument, BatchRun):
+            connection.execute(delete(table).where(table.batch_id == batch_id))
+
+
+def _clear_documents(connection: Connection, batch_id: str, documents: Sequence[str]) -> None:
+    executions = [document_execution_id(batch_id, document_id) for document_id in documents]
+    extractions = [extraction_id(batch_id, document_id) for document_id in documents]
+    connection.execute(delete(MentionRecord).where(MentionRecord.extraction_id.in_(extractions)))
+    connection.execute(delete(WorkflowActivity).where(WorkflowActivity.execution_id.in_(executions)))
+    connection.execute(delete(WorkflowExecution).where(WorkflowExecution.id.in_(executions)))

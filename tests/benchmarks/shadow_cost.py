@@ -1,0 +1,119 @@
+"""What shadow mode costs its caller while the shadow's side is broken: python tests/benchmarks/shadow_cost.py
+
+Legacy and shadow mode take turns on the same real documents, ten times for each way in which Prefect can be broken:
+refused (closed port), hanging (takes the connection, never answers), slow (two seconds an answer, and then an error),
+crashing (drops the connection in the middle of an answer). Prints, for each, the median times, the median of the turns'
+ratios (to be within 5 %), the slowest submission, whether the results were equal. Wants the real documents beside the checkout.
+"""
+
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+FOLDER = TESTS.parents[1] / "shared" / "data" / "redocred"
+TIMES = 10
+DOCUMENTS = 400
+
+
+def hang(connection: socket.socket) -> None:
+    time.sleep(3600)
+
+
+def answer_slowly(connection: socket.socket) -> None:
+    connection.recv(65536)
+    time.sleep(2)
+    connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    connection.close()
+
+
+def crash(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+    connection.close()
+
+
+def serve(behave: Callable[[socket.socket], None]) -> str:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            Thread(target=behave, args=(listening.accept()[0],), daemon=True).start()
+
+    Thread(target=accept, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+
+
+def main() -> None:
+    home = tempfile.mkdtemp(prefix="shadow-cost-")
+    os.environ.update({"KNOWLEDGE_HOME": home, "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": f"{home}/prefect"})
+    import flows
+    from flows import sources, submission
+
+    documents = sources.load(str(FOLDER)).documents()[:DOCUMENTS]
+    children: list[Any] = []
+    started: list[float] = []
+    request = submission.request
+
+    def timed(*arguments: Any) -> None:
+        began = time.perf_counter()
+        request(*arguments)
+        started.append(time.perf_counter() - began)
+
+    popen = submission.subprocess.Popen
+
+    def remembered(*arguments: Any, **options: Any) -> Any:
+        children.append(popen(*arguments, **options))
+        return children[-1]
+
+    submission.request, submission.subprocess.Popen = timed, remembered  # type: ignore[misc, assignment]
+
+    def run(mode: str) -> tuple[float, Any]:
+        began = time.perf_counter()
+        result = flows.run_batch(
+            {"organizationId": "o", "ontologyId": "o", "documents": documents, "config": {"concurrency": 4}}, mode
+        )
+        seconds = time.perf_counter() - began
+        # What is submitting goes on behind the caller's back; the next run is to have the machine for itself.
+        while children:
+            child = children.pop()
+            child.terminate()
+            child.wait()
+        graphs = {item.document_id: item.result.model_dump(exclude={"extraction": {"stats"}}) for item in result.document_results}
+        return seconds, graphs
+
+    run("legacy")
+    apis = {"refused": closed_port(), "hanging": serve(hang), "slow": serve(answer_slowly), "crashing": serve(crash)}
+    print(f"{'Prefect is':12}{'legacy':>10}{'shadow':>10}{'ratio':>8}{'slowest submission':>20}  results")
+    for name, api in apis.items():
+        os.environ["PREFECT_API_URL"] = api
+        times: dict[str, list[float]] = {"legacy": [], "shadow": []}
+        equal = True
+        started.clear()
+        for turn in range(TIMES):
+            found = {}
+            for mode in ("legacy", "shadow") if turn % 2 else ("shadow", "legacy"):
+                seconds, found[mode] = run(mode)
+                times[mode].append(seconds)
+            equal &= found["legacy"] == found["shadow"]
+        one, other = (statistics.median(times[mode]) for mode in ("legacy", "shadow"))
+        ratio = statistics.median(after / before for before, after in zip(times["legacy"], times["shadow"], strict=True))
+        line = f"{name:12}{one:9.2f}s{other:9.2f}s{ratio:8.3f}{max(started) * 1000:17.0f} ms"
+        print(f"{line}  {'equal' if equal else 'DIFFERENT'} in {TIMES} of {TIMES}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The report as it is read and kept, the rules of a comparison, the noise of the live channel, and the gate. No Prefect."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from compat.errors import InvalidInputError
+from compat.parity.baseline import Baseline, Noise, measure, wilson
+from compat.parity.diff import Difference, Ignore, Rules, Tolerance, compare
+from compat.parity.frames import KEYS, NOTHING, Side
+from compat.parity.gate import check, parse_age, upper_bound
+from compat.parity.report import ParityReport, Stage, page
+from compat.parity.versions import Versions, versions
+
+GOLDEN = Path(__file__).parent / "golden"
+TODAY = date(2026, 11, 23)
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CURRENT = Versions("1.0.0", "3.8.8", "c0de", "5cema")
+
+
+def side(name: str, rows: list[dict[str, Any]]) -> Side:
+    return Side({**NOTHING.frames, name: pd.DataFrame(rows, dtype=object)}, 1, 1)
+
+
+def documents(**values: Any) -> Side:
+    return side("documents", [{"document_id": "a", "outcome": "succeeded", "score": 1.0, **values}])
+
+
+def differences(one: Side, other: Side, rules: Rules | None = None) -> list[Difference]:
+    return compare(one, other, rules or Rules(), TODAY)
+
+
+def report(batch: str = "b", verdict: Any = "parity", **values: Any) -> ParityReport:
+    found = ParityReport(
+        batch_id=batch,
+        channel="tape",
+        verdict=verdict,
+        headline="3 documents, 4 attempts, no difference",
+        policy="retry-failed",
+        documents=3,
+        attempts=4,
+        counts={"R1": 0, "R2": 0, "R3": 0, "R4": 0, "R7": 0},
+        samples={},
+        by_document={},
+        stages={name: Stage(3, 0) for name in KEYS},
+        rules=Rules(),
+        expired=(),
+        versions=CURRENT,
+        ontology_hash="0",
+        policy_hash="1",
+        created_at=NOW,
+        duration_seconds=0.25,
+    )
+    return replace(found, **values)
+
+
+def diverged(batch: str = "b", **values: Any) -> ParityReport:
+    samples: Mapping[Any, Any] = {
+        "R1": (Difference("R1", "changed", "documents", ("one | two",), "outcome", "succeeded", "failed"),),
+        "R7": (Difference("R7", "missing", "events", ("<three>", "1"), None, "{'event': 'DocumentCompleted'}", None),),
+    }
+    rules = Rules(
+        (Tolerance("entities", "confidence", 0.001),),
+        (Ignore("documents", "chunk_count", "chunks are cut anew", "ada", date(2026, 12, 1)),),
+    )
+    return report(
+        batch,
+        "diverged",
+        headline="2 differences (R1 1, R7 1); first: changed: documents.outcome of one | two: succeeded → failed",
+        counts={"R1": 1, "R2": 0, "R3": 0, "R4": 0, "R7": 1},
+        samples=samples,
+        by_document={"one | two": 1, "<three>": 1},
+        stages={
+            **{name: Stage(3, 0) for name in KEYS},
+            "documents": Stage(3, 1),
+            "events": Stage(9, 1),
+            "relations": Stage(0, 0),
+        },
+        rules=rules,
+        expired=("events.payload",),
+        **values,
+    )
+
+
+# --- Report -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["json", "md", "html"])
+def test_the_report_reads_as_it_did(ending: str) -> None:
+    """After a wanted change: REGEN=1 pytest tests/parity/test_report.py, then look at what changed."""
+    made = {
+        "json": json.dumps(diverged().to_dict(), indent=1, ensure_ascii=False) + "\n",
+        "md": diverged().to_markdown() + "\n" + report().to_markdown(),
+        "html": page([diverged(), report("c")]),
+    }[ending]
+    file = GOLDEN / f"report.{ending}"
+    if os.environ.get("REGEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(made, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == made
+
+
+def test_a_stored_report_comes_back_as_it_was() -> None:
+    assert ParityReport.from_dict(json.loads(json.dumps(diverged().to_dict()))) == diverged()
+
+
+def test_the_page_needs_nothing_beside_it_and_trusts_no_text() -> None:
+    html = diverged().to_html()
+    assert "http" not in html
+    assert "<script" not in html
+    assert "<three>" not in html
+    assert html.count("<svg") == 2
+
+
+# --- Rules --------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_tolerated_without_a_rule() -> None:
+    [found] = differences(documents(), documents(score=1.0000001))
+    assert (found.kind, found.risk, found.column, found.legacy, found.engine) == ("changed", "R1", "score", "1.0", "1.0000001")
+
+
+def test_a_tolerance_holds_for_its_column_up_to_its_width() -> None:
+    rules = Rules((Tolerance("documents", "score", 0.01),))
+    assert differences(documents(), documents(score=1.005), rules) == []
+    assert len(differences(documents(), documents(score=1.02), rules)) == 1
+    assert len(differences(documents(), documents(score="1.005"), rules)) == 1
+
+
+def test_an_ignored_column_is_compared_again_once_its_rule_has_expired() -> None:
+    rule = Ignore("documents", "score", "is measured anew", "ada", TODAY)
+    assert differences(documents(), documents(score=2.0), Rules((), (rule,))) == []
+    late = replace(rule, expires=TODAY - timedelta(days=1))
+    assert len(differences(documents(), documents(score=2.0), Rules((), (late,)))) == 1
+    assert Rules((), (late,)).expired(TODAY) == (late,)
+
+
+@pytest.mark.parametrize("field", ["reason", "owner"])
+def test_an_ignore_rule_needs_a_reason_and_an_owner(field: str) -> None:
+    given = {"reason": "is measured anew", "owner": "ada", field: " "}
+    with pytest.raises(InvalidInputError, match=field):
+        Ignore("documents", "score", given["reason"], given["owner"], TODAY)
+
+
+def test_rows_of_one_key_are_a_finding_and_paired_with_none() -> None:
+    twice = side("documents", [{"document_id": "a", "outcome": "failed"}, {"document_id": "a", "outcome": "succeeded"}])
+    once = side("documents", [{"document_id": "a", "outcome": "succeeded"}])
+    for one, other, shown in ((twice, once, ("2 rows of this key", None)), (once, twice, (None, "2 rows of this key"))):
+        found = differences(one, other)
+        assert ("duplicate", *shown) in [(each.kind, each.legacy, each.engine) for each in found]
+        assert "changed" not in {each.kind for each in found}
+
+
+def test_a_missing_value_is_not_a_number() -> None:
+    assert len(differences(documents(), documents(score=None))) == 1
+    assert differences(documents(score=None), documents(score=None)) == []
+
+
+def test_sides_without_rows_do_not_differ() -> None:
+    assert differences(NOTHING, NOTHING) == []
+
+
+# --- Noise of the live channel ------------------------------------------------------------------------------------------
+
+
+def noisy(differing: int) -> Side:
+    rows = [{"document_id": f"d{n}", "entity_id": "e", "types": "other" if n < differing else "one"} for n in range(100)]
+    return side("entities", rows)
+
+
+def baseline() -> Baseline:
+    sides = [noisy(0), noisy(4), noisy(6)]
+    pairs = [(a, b, differences(a, b)) for a, b in ((sides[0], sides[1]), (sides[0], sides[2]), (sides[1], sides[2]))]
+    return measure(sides, pairs)
+
+
+def test_a_baseline_is_the_rate_at_which_legacy_differs_from_itself() -> None:
+    noise = baseline().columns["entities.types"]
+    assert (noise.differing, noise.compared) == (12, 300)
+    low, high = noise.interval
+    assert low < 0.04 < high < 0.07
+    assert Baseline.from_dict(json.loads(json.dumps(baseline().to_dict()))) == baseline()
+
+
+def test_differences_within_the_noise_do_not_count() -> None:
+    kept, noise = baseline().above_noise(differences(noisy(0), noisy(5)), noisy(0))
+    assert (kept, noise) == ([], 5)
+
+
+def test_differences_above_the_noise_do() -> None:
+    kept, noise = baseline().above_noise(differences(noisy(0), noisy(40)), noisy(0))
+    assert (len(kept), noise) == (40, 0)
+
+
+def test_what_the_extractor_has_no_hand_in_is_never_noise() -> None:
+    loud = Baseline(3, {"documents.attempts": Noise(50, 100), "documents.outcome": Noise(50, 100)}, {})
+    found = differences(documents(attempts=1), documents(attempts=2))
+    assert loud.above_noise(found, documents())[0] == found
+
+
+def test_an_interval_of_nothing_says_nothing() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+# --- The gate -----------------------------------------------------------------------------------------------------------
+
+
+def gate(reports: list[ParityReport], min_batches: int = 3) -> Any:
+    return check(reports, NOW, CURRENT, min_batches)
+
+
+THREE = [report(name) for name in "abc"]
+
+
+def test_enough_fresh_agreement_is_a_go() -> None:
+    checked = gate(THREE)
+    assert (checked.verdict, checked.exit_code) == ("go", 0)
+    assert [row.risk for row in checked.rows] == ["R1", "R2", "R3", "R4", "R7"]
+    assert (checked.rows[0].kind, checked.rows[0].batches, checked.rows[0].documents, checked.rows[0].attempts) == (
+        "tape",
+        3,
+        9,
+        12,
+    )
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [],
+        THREE[:2],
+        [THREE[0]] * 5,
+        [*THREE[:2], report("c", "inconclusive")],
+        [*THREE[:2], report("c", created_at=NOW - timedelta(days=8))],
+        [*THREE[:2], report("c", versions=replace(CURRENT, code="other"))],
+        [*THREE[:2], report("c", versions=replace(CURRENT, schema="other"))],
+        [*THREE[:2], report("c", versions=replace(CURRENT, prefect="3.8.9"))],
+    ],
+    ids=["none", "too little", "one batch many times", "inconclusive", "too old", "other code", "other schema", "other Prefect"],
+)
+def test_no_fresh_evidence_is_never_a_go(reports: list[ParityReport]) -> None:
+    assert (gate(reports).verdict, gate(reports).exit_code) == ("not enough", 2)
+
+
+def test_one_divergence_is_a_no_go_in_its_risk_alone() -> None:
+    checked = gate([*THREE, diverged("d")])
+    assert (checked.verdict, checked.exit_code) == ("no-go", 1)
+    assert {row.risk: row.verdict for row in checked.rows} == {"R1": "no-go", "R2": "go", "R3": "go", "R4": "go", "R7": "no-go"}
+    assert "knowledge-batch parity show d" in checked.rows[0].reason
+
+
+def test_a_divergence_is_not_outweighed_by_a_later_agreement_of_its_batch() -> None:
+    assert gate([*THREE, diverged("a", created_at=NOW - timedelta(days=1))]).verdict == "no-go"
+
+
+def test_a_stale_divergence_does_not_count() -> None:
+    assert gate([*THREE, diverged("d", versions=replace(CURRENT, code="other"))]).verdict == "go"
+
+
+def test_a_go_wants_at_least_one_batch() -> None:
+    with pytest.raises(InvalidInputError, match="--min-batches"):
+        gate(THREE, 0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "bound"), [(0, 30, 0.0950), (0, 50, 0.0582), (1, 50, 0.0914), (3, 10, 0.6066), (0, 0, 1.0), (2, 2, 1.0)]
+)
+def test_the_upper_bound_is_clopper_and_pearsons(hits: int, trials: int, bound: float) -> None:
+    assert upper_bound(hits, trials) == pytest.approx(bound, abs=5e-5)
+
+
+@pytest.mark.parametrize("age", ["7", "d7", "1w", "", "-1d", "1.5h"])
+def test_an_age_that_is_none_is_refused(age: str) -> None:
+    with pytest.raises(InvalidInputError, match="--since"):
+        parse_age(age, "--since")
+
+
+def test_versions_are_of_what_is_installed() -> None:
+    assert versions().prefect.startswith("3.8.")
+    assert len(versions().code) == len(versions().schema) == 16

@@ -1,0 +1,248 @@
+"""A batch in shadow mode: legacy serves, the engine does the same where nobody looks, and the two are compared."""
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import processes
+import pytest
+import sqlalchemy
+from sqlalchemy import Connection, select, text, update
+
+import faults
+import flows
+from compat import shadows
+from compat.contracts import BatchParams
+from compat.errors import BatchAlreadyRunningError, BatchNotFoundError
+from compat.ids import content_hash
+from compat.modes import Decision, Mode
+from compat.parity import archive
+from compat.parity.report import ParityReport
+from compat.schema import Base, BatchExecution, TapeRow, WorkflowExecution
+from compat.store import Store
+from flows import submission
+from flows.shadow import run_shadow, shadow_batch
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+POLICIES = ("continue-on-failure", "abort-all", "retry-failed")
+
+
+def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
+    return run_shadow(Store.from_settings(), Store.of_shadows(), batch_id, channel)
+
+
+def submitted(batch_id: str) -> shadows.Standing:
+    """How the submission of a shadow went, once it has gone."""
+    database = Store.from_settings().database
+
+    def settled() -> bool:
+        found = shadows.standing(database, batch_id)
+        return found is not None and (found.status != "requested" or found.reason is not None)
+
+    processes.wait_until(settled, 120)
+    found = shadows.standing(database, batch_id)
+    assert found is not None
+    return found
+
+
+def hashes(connection: Connection) -> dict[str, str]:
+    """A hash of all rows of every table."""
+    return {
+        table.name: content_hash(json.dumps(sorted(map(str, connection.execute(select(table)).all()))))
+        for table in Base.metadata.sorted_tables
+    }
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("script", ["mixed", "all-fail-always"])
+def test_the_engine_agrees_with_legacy(environment: pytest.MonkeyPatch, request_of: Any, script: str, policy: str) -> None:
+    batch = flows.run_batch(request_of(faults.SCRIPTS[script], failurePolicy=policy), "shadow").batch_id
+    report = shadow_of(batch)
+    assert (report.verdict, report.samples) == ("parity", {})
+    assert report.documents == len(report.by_document) + report.documents > 0
+    # The tape spoke: the extractor was asked by legacy alone.
+    assert sum(faults.knocks().values()) == report.attempts
+
+
+def test_an_empty_batch_is_no_evidence(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    batch = flows.run_batch(request_of([]), "shadow").batch_id
+    assert shadow_of(batch).verdict == "inconclusive"
+
+
+def test_the_tape_is_off_outside_of_shadow_mode(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    batch = flows.run_batch(request_of([faults.document("a")]), "legacy").batch_id
+    with Store.from_settings().database.read() as connection:
+        assert connection.execute(select(TapeRow)).all() == []
+    report = shadow_of(batch)
+    assert (report.verdict, report.headline) == (
+        "inconclusive",
+        "the tape lacks 1 of legacy's attempts, so the engine could not do the same",
+    )
+
+
+def test_a_resumed_batch_is_compared_by_what_its_resumes_came_to(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    documents = [faults.document("a"), faults.document("b", fail=5)]
+    batch = flows.run_batch(request_of(documents, failurePolicy="abort-all"), "shadow").batch_id
+    assert type(flows.get_status(batch)).__name__ == "Completed"
+    documents = [faults.document("c", fail=5), faults.document("d", fail=5)]
+    batch = flows.run_batch(request_of(documents), "shadow").batch_id
+    assert type(flows.get_status(batch)).__name__ == "Failed"
+    assert flows.resume_batch(batch, "shadow").success_count == 2
+    report = shadow_of(batch)
+    assert (report.verdict, report.samples) == ("parity", {})
+
+
+def test_a_shadow_changes_no_row_that_anybody_reads(on_any_database: str, request_of: Any) -> None:
+    batch = flows.run_batch(request_of(faults.SCRIPTS["mixed"], failurePolicy="retry-failed"), "shadow").batch_id
+    submitted(batch)
+    main = Store.from_settings()
+    with main.database.read() as connection:
+        before = hashes(connection)
+    told = [event.model_dump() for event in flows.subscribe(batch)]
+    shadow_of(batch)
+    with main.database.read() as connection:
+        assert hashes(connection) == before
+        # As the old readers ask for a batch.
+        asked = select(WorkflowExecution.id).where(
+            WorkflowExecution.workflow_type == "batch_extraction", WorkflowExecution.input["batchId"].as_string() == batch
+        )
+        assert len(connection.execute(asked).all()) == 1
+    assert [event.model_dump() for event in flows.subscribe(batch)] == told
+
+
+def test_a_role_that_may_only_read_the_main_tables_runs_shadows(
+    environment: pytest.MonkeyPatch, postgres_database: str, request_of: Any
+) -> None:
+    environment.setenv("KNOWLEDGE_DATABASE_URL", postgres_database)
+    batch = flows.run_batch(request_of(faults.SCRIPTS["mixed"]), "shadow").batch_id
+    submitted(batch)
+    url = sqlalchemy.make_url(postgres_database)
+    role = f"shadows_{url.database}"
+    main = Store.from_settings()
+    with main.database.write() as connection:
+        for statement in (
+            f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
+            f"CREATE SCHEMA knowledge_shadow AUTHORIZATION {role}",
+            f"GRANT USAGE ON SCHEMA public TO {role}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        ):
+            connection.exec_driver_sql(statement)
+    limited = url.set(username=role, password="x")  # noqa: S106 -- of a database that lives as long as this test
+    environment.setenv("KNOWLEDGE_DATABASE_URL", limited.render_as_string(hide_password=False))
+    assert shadow_of(batch).verdict == "parity"
+    with pytest.raises(sqlalchemy.exc.ProgrammingError, match="permission denied"), Store.from_settings().database.write() as one:
+        one.execute(update(BatchExecution).values(status="failed"))
+    Store.from_settings().database.engine.dispose()
+    Store.of_shadows().database.engine.dispose()
+    with main.database.write() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {role}")
+        connection.exec_driver_sql(f"DROP ROLE {role}")
+
+
+def test_a_shadow_that_is_at_work_has_its_batch_for_itself(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    request = request_of([faults.document("a")], "busy")
+    flows.run_batch(request, "shadow")
+    Store.of_shadows().claim(BatchParams.parse(request), Decision(Mode.ENGINE, "another shadow"))
+    with pytest.raises(BatchAlreadyRunningError):
+        shadow_of("busy")
+
+
+def test_what_has_not_ended_or_is_not_there_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    Store.from_settings().claim(BatchParams.parse(request_of([faults.document("a")], "open")), Decision(Mode.SHADOW, "a test"))
+    with pytest.raises(BatchAlreadyRunningError):
+        shadow_of("open")
+    with pytest.raises(BatchNotFoundError):
+        shadow_of("nobody's")
+
+
+def test_a_shadow_of_an_earlier_generation_is_superseded(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    flows.run_batch(request_of([faults.document("a", fail=5)], "resumed"), "shadow")
+    flows.resume_batch("resumed", "shadow")
+    assert shadow_batch("resumed", 0, return_state=True).name == "Superseded"
+    assert archive.reports(Store.of_shadows().database) == []
+    assert shadow_batch("resumed", 1, return_state=True).name == "Parity"
+
+
+def test_every_comparison_is_kept(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    batch = flows.run_batch(request_of([faults.document("a")]), "shadow").batch_id
+    first, second = shadow_of(batch), shadow_of(batch)
+    assert archive.reports(Store.of_shadows().database, batch) == [second, first]
+
+
+# --- The submission can neither fail nor hold up the caller ---------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def refusing_api() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+
+
+def test_without_prefect_the_record_says_why_there_is_no_shadow(
+    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+) -> None:
+    environment.setenv("PREFECT_HOME", str(tmp_path / "no profile"))
+    request = request_of([faults.document("a")], "alone")
+    assert flows.run_batch(request, "shadow").success_count == 1
+    assert submitted("alone").told.startswith("refused: ShadowRefusedError: no PREFECT_API_URL")
+
+
+def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    with environment.context() as away:
+        away.setenv("PREFECT_API_URL", refusing_api())
+        assert flows.run_batch(request_of([faults.document("a")], "away"), "shadow").success_count == 1
+        assert submitted("away").told.startswith("requested: ConnectError")
+    # As the flow `reconcile` does; this Prefect is there, and has no such deployment.
+    assert submission.submit_waiting(Store.from_settings()) == ["away"]
+    assert "ObjectNotFound" in submitted("away").told
+
+
+def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, request_of: Any, silent_port: int) -> None:
+    environment.setenv("PREFECT_API_URL", f"http://127.0.0.1:{silent_port}/api")
+    assert flows.run_batch(request_of([faults.document("a")], "held up"), "shadow").success_count == 1
+    standing = shadows.standing(Store.from_settings().database, "held up")
+    assert standing is not None
+    assert standing.status == "requested"
+    assert [each.batch_id for each in shadows.waiting(Store.from_settings().database)] == ["held up"]
+
+
+def test_a_server_without_the_deployment_is_a_reason(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    environment.setenv("PREFECT_API_URL", PREFECT_API_URL.value() or "")
+    flows.run_batch(request_of([faults.document("a")], "not deployed"), "shadow")
+    assert "ObjectNotFound" in submitted("not deployed").told
+
+
+def test_a_submission_that_can_not_be_started_is_a_reason(
+    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+) -> None:
+    environment.setattr("sys.executable", str(tmp_path / "no python"))
+    assert flows.run_batch(request_of([faults.document("a")], "no process"), "shadow").success_count == 1
+    assert "no process to submit it could be started" in submitted("no process").told
+
+
+def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    request = request_of([faults.document(f"d{number}", seconds=0.05) for number in range(40)], "cancelled")
+    flows.start_batch(request, "shadow")
+    processes.wait_until(lambda: bool(faults.knocks()))
+    flows.cancel_batch("cancelled")
+    assert "was cancelled" in submitted("cancelled").told
+
+
+def test_a_tape_that_can_not_be_written_fails_no_document(on_any_database: str, request_of: Any) -> None:
+    with Store.from_settings().database.write() as connection:
+        connection.execute(text("DROP TABLE knowledge_tape"))
+    batch = flows.run_batch(request_of([faults.document("a"), faults.document("b", fail=1)]), "shadow")
+    assert batch.success_count == 2
