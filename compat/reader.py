@@ -1,12 +1,12 @@
 """What is stored of batches, read only: where one stands, what came of it, which there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from compat import events
@@ -34,6 +34,7 @@ from compat.schema import (
     BatchRun,
     DocumentOutcome,
     OntologyContent,
+    Utc,
     WorkflowActivity,
     WorkflowExecution,
 )
@@ -55,6 +56,16 @@ class StoredExtraction:
     started_at: datetime
     ended_at: datetime
     result: ExtractionResult
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many documents of a batch have which outcome, and the sizes of their graphs together."""
+
+    succeeded: int
+    failed: int
+    entities: int
+    relations: int
 
 
 @dataclass(frozen=True)
@@ -209,6 +220,42 @@ class Reader:
                     )
                 rows = connection.execute(query.where(DocumentOutcome.position > rows[-1].position)).all()
 
+    def tally(self, batch_id: str) -> Tally:
+        """What ``result`` counts, without the documents. Raises BatchNotFoundError."""
+        counted = (
+            select(DocumentOutcome.outcome, func.count())
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
+            .group_by(DocumentOutcome.outcome)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(run_query(batch_id)).first()
+            if run is None:
+                raise BatchNotFoundError(batch_id)
+            outcomes = dict(connection.execute(counted).tuples().all())
+        return Tally(outcomes.get("succeeded", 0), outcomes.get("failed", 0), run.entity_count, run.relation_count)
+
+    def extracted(
+        self, organization_id: str, ontology_hash: str, content_hashes: Sequence[str], batch_id: str | None
+    ) -> set[str]:
+        """Those of the contents that an older batch of the organization has extracted by this ontology.
+
+        Older than the batch named, where it is there already: asked again, it gets the same answer.
+        """
+        own = select(BatchRun.created_at).where(BatchRun.batch_id == batch_id).scalar_subquery()
+        query = (
+            select(BatchDocument.content_hash)
+            .join(
+                DocumentOutcome,
+                (DocumentOutcome.batch_id == BatchDocument.batch_id) & (DocumentOutcome.document_id == BatchDocument.document_id),
+            )
+            .join(BatchRun, BatchRun.batch_id == BatchDocument.batch_id)
+            .where(BatchDocument.content_hash.in_(content_hashes), BatchDocument.ontology_hash == ontology_hash)
+            .where(DocumentOutcome.outcome == "succeeded", BatchRun.organization_id == organization_id)
+            .where(BatchRun.created_at < func.coalesce(own, literal(utc_now(), Utc)))
+        )
+        with infrastructure(batch_id or "(new)", "batch_create_execution"), self.database.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def flow_run_id(self, batch_id: str) -> str | None:
         """The flow run that served the batch last, where one did. Raises BatchNotFoundError."""
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
@@ -254,12 +301,12 @@ class Reader:
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
             return content_hash("\n".join(sorted(connection.execute(query).scalars())))
 
-    def failures(self, batch_id: str) -> dict[str, ActivityFailedError]:
-        """Failed documents by id. The error's ``__cause__`` is of the class that the extractor raised."""
+    def failures(self, batch_id: str, most: int | None = None) -> dict[str, ActivityFailedError]:
+        """Failed documents by id, all or the first of them. The extractor's error is an error's ``__cause__``."""
         query = select(DocumentOutcome).where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed")
         found = {}
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            for row in connection.execute(query.order_by(DocumentOutcome.position)):
+            for row in connection.execute(query.order_by(DocumentOutcome.position).limit(most)):
                 error = _stored_error(row)
                 execution_id = document_execution_id(batch_id, row.document_id)
                 found[row.document_id] = ActivityFailedError(execution_id, ACTIVITY_NAME, row.attempts, error.text)

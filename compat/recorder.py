@@ -36,7 +36,7 @@ from compat.errors import (
     StoredError,
 )
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
-from compat.reader import extraction_id, infrastructure
+from compat.reader import infrastructure
 from compat.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
 from compat.status import RowStatus
 from compat.store import Claim, Store, held_run
@@ -228,17 +228,9 @@ class Recorder:
         return merged
 
     def _entities(self) -> Iterator[tuple[str, str, Entity]]:
-        claim = self.claim
-        query = (
-            select(DocumentOutcome.document_id, DocumentOutcome.extraction)
-            .where(DocumentOutcome.batch_id == claim.batch_id)
-            .where(DocumentOutcome.outcome == "succeeded")
-            .order_by(DocumentOutcome.position)
-        )
-        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
-            for document_id, extraction in connection.execute(query):
-                for entity in ExtractionResult.model_validate(extraction).graph.entities:
-                    yield extraction_id(claim.batch_id, document_id), document_id, entity
+        for stored in self.store.extractions(self.claim.batch_id):
+            for entity in stored.result.graph.entities:
+                yield stored.extraction_id, stored.document_id, entity
 
     def finish(self) -> RowStatus:
         """The terminal event, then the terminal row. Returns what the row says.

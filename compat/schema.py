@@ -184,7 +184,11 @@ class BatchDocument(Base):
     text: Mapped[str]
     content_hash: Mapped[str]
     ontology_hash: Mapped[str] = mapped_column(ForeignKey(OntologyContent.hash))
-    __table_args__ = (UniqueConstraint("batch_id", "document_id"),)
+    __table_args__ = (
+        UniqueConstraint("batch_id", "document_id"),
+        # What is new is asked by content.
+        Index("ix_knowledge_batch_document_content", "content_hash", "ontology_hash"),
+    )
 
 
 class DocumentOutcome(Base):

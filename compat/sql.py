@@ -1,12 +1,25 @@
 """The statements that SQLAlchemy spells by dialect, spelled once."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from compat.schema import Base
+
+Item = TypeVar("Item")
+
+# Documents that are read or written at a time; one may be a megabyte.
+BLOCK = 100
+
+
+def blocks(items: Iterable[Item], size: int = BLOCK) -> Iterator[list[Item]]:
+    """The items in their order, as lists of at most ``size``."""
+    iterator = iter(items)
+    while block := list(islice(iterator, size)):
+        yield block
 
 
 def _insert(connection: Connection, table: type[Base]) -> "postgresql.Insert | sqlite.Insert":

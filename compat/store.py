@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from compat import events, shadows
-from compat.contracts import BatchCompleted, BatchConfig, BatchEvent, BatchFailed, BatchParams, utc_now
+from compat.contracts import BatchCompleted, BatchConfig, BatchEvent, BatchFailed, utc_now
 from compat.database import SHADOW, database
 from compat.errors import BatchAlreadyRunningError, BatchNotFoundError, InvalidStateTransitionError, LeaseLostError
 from compat.ids import new_id
-from compat.intake import insert_batch, params_hash
+from compat.intake import Request, insert_batch, params_hash
 from compat.modes import Decision, Mode
 from compat.policy import ALL_FAILED, CANCELLED_BY_USER, RESOLUTION_NAME, terminal_status
 from compat.reader import Reader, infrastructure, run_query
@@ -72,15 +72,15 @@ class Store(Reader):
 
     # --- Claim and resume -------------------------------------------------------------------------------------------
 
-    def claim(self, params: BatchParams, decision: Decision) -> Claim | None:
-        """Writes the batch and holds it; None where it is completed already and its result is stored.
+    def claim(self, params: Request, decision: Decision, batch_id: str | None = None) -> Claim | None:
+        """Writes the batch, under its own id or the one given, and holds it; None where its result is stored already.
 
         Exactly one caller wins, across threads, processes and machines: the winner is whoever
         inserts the run's row. Raises BatchAlreadyRunningError where another one holds it,
         InvalidStateTransitionError where the id bears other input or has ended otherwise, and
         BatchInfrastructureError (``batch_create_execution``) where the database fails.
         """
-        batch_id = params.batch_id or new_id("knowledge_batch_execution")
+        batch_id = batch_id or params.batch_id or new_id("knowledge_batch_execution")
         claim = Claim(
             batch_id=batch_id,
             owner=uuid.uuid4().hex,
@@ -107,6 +107,8 @@ class Store(Reader):
             if insert_if_new(connection, BatchRun, run_row):
                 insert_batch(connection, params, batch_id, claim.execution_id, claim.mode.value)
                 _wish_for_shadow(connection, claim)
+                # Many documents take longer to write than a lease lasts.
+                connection.execute(update(BatchRun).where(BatchRun.batch_id == batch_id).values(heartbeat_at=utc_now()))
                 return claim
             run = _locked_run(connection, batch_id)
             if run.params_hash != digest:

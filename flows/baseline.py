@@ -2,12 +2,11 @@
 
 import tempfile
 from itertools import combinations
-from pathlib import Path
 
 import legacy
-from compat.contracts import BatchParams, utc_now
+from compat.contracts import utc_now
 from compat.database import Database
-from compat.ids import derived_id
+from compat.intake import Request
 from compat.modes import Decision, Mode
 from compat.parity.baseline import Baseline, measure
 from compat.parity.diff import Rules, compare
@@ -22,25 +21,17 @@ from tasks.extraction import load_extractor
 BATCH_ID = "baseline"
 
 
-def measured(source: str, ontology: Path | None, runs: int, settings: Settings) -> tuple[Baseline, str]:
+def measured(source: str, ontology: str, runs: int, settings: Settings) -> tuple[Baseline, str]:
     """Runs legacy on a source ``runs`` times and compares every pair. Returns the noise, and the ontologies' hash.
 
     Raises InvalidInputError for a source that can't be read.
     """
-    found = sources.load(source, ontology)
-    params = BatchParams.parse(
-        {
-            "batchId": BATCH_ID,
-            "organizationId": derived_id("shared_organization", "local"),
-            "ontologyId": found.ontology_id,
-            "documents": found.documents(),
-        }
-    )
+    request = sources.load(source, ontology).request(BATCH_ID, {})
     sides: list[Side] = []
     with tempfile.TemporaryDirectory(prefix="knowledge-baseline-") as folder:
         for number in range(runs):
             store = Store(Database(f"sqlite:///{folder}/{number}.db"), settings.lease_seconds)
-            _run(store, params, settings)
+            _run(store, request, settings)
             sides.append(frames_of(store, BATCH_ID))
             ontology_hash = store.ontologies_hash(BATCH_ID)
             store.database.engine.dispose()
@@ -49,8 +40,8 @@ def measured(source: str, ontology: Path | None, runs: int, settings: Settings) 
     return measure(sides, pairs), ontology_hash
 
 
-def _run(store: Store, params: BatchParams, settings: Settings) -> None:
-    claim = store.claim(params, Decision(Mode.LEGACY, "a baseline's run"))
+def _run(store: Store, request: Request, settings: Settings) -> None:
+    claim = store.claim(request, Decision(Mode.LEGACY, "a baseline's run"))
     assert claim is not None  # noqa: S101 -- the store is new
     with Recorder(store, claim, settings.retry_base_seconds) as recorder:
         legacy.run(recorder, load_extractor(settings.extractor))

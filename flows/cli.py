@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import flows
 from compat import shadows
-from compat.contracts import BatchParams, BatchResult, BatchState, Failed, Failure
+from compat.contracts import BatchState, Failed
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
@@ -26,7 +26,7 @@ from compat.errors import (
     KnowledgeBatchError,
     WorkflowNotFoundError,
 )
-from compat.ids import derived_id, new_id
+from compat.ids import new_id
 from compat.settings import Settings
 from compat.store import Store
 from flows import evidence, sources, stack
@@ -97,10 +97,16 @@ def exit_code(error: KnowledgeBatchError) -> Exit:
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a .jsonl, .csv or .parquet file, or: sample.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a .jsonl, .csv or .parquet file, as a path or URL; a database's URL; env:NAME; or: sample.",
+        ),
+    ],
     ontology: Annotated[
-        Path | None, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.")
-    ] = None,
+        str, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.", metavar="FILE")
+    ] = "",
     mode: Mode = None,
     policy: Annotated[
         str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
@@ -113,29 +119,32 @@ def run(
     ] = 2,
     no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
     batch_id: Annotated[str | None, typer.Option(help="The batch id; made where it isn't given.")] = None,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Leave out documents whose text this ontology has extracted before.")
+    ] = False,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' ids are called in the source.")] = "documentId",
+    text_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' texts are called in the source.")] = "text",
+    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents.")] = "",
     output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
     format: Format = "table",
 ) -> None:
     """Run a batch and show what came of it."""
     check_format(format)
-    found = sources.load(source, ontology)
-    params = BatchParams.parse(
-        {
-            "batchId": new_id("knowledge_batch_execution") if batch_id is None else batch_id,
-            "organizationId": derived_id("shared_organization", "local"),
-            "ontologyId": found.ontology_id,
-            "documents": found.documents(),
-            "config": {
-                "concurrency": concurrency,
-                "failurePolicy": policy,
-                "maxRetries": max_retries,
-                "enableEntityResolution": not no_resolution,
-            },
-        }
-    )
-    # Everything that can be wrong is found before the progress opens the store, which makes its file.
+    config = {
+        "concurrency": concurrency,
+        "failurePolicy": policy,
+        "maxRetries": max_retries,
+        "enableEntityResolution": not no_resolution,
+    }
+    batch_id = new_id("knowledge_batch_execution") if batch_id is None else batch_id
+    request = sources.load(source, ontology, sources.Columns(id_column, text_column), query).request(batch_id, config)
+    # Everything that can be wrong is found before the store is opened, which makes its file.
     flows.current_mode(mode)
-    _finished(str(params.batch_id), lambda: flows.run_batch(params, mode), format, output)
+    if only_new:
+        found = len(request.documents)
+        request = request.only_new(Store.from_settings())
+        note(f"{found - len(request.documents)} of {found} documents were extracted before and are left out")
+    _finished(batch_id, lambda: flows.run_request(request, mode), format, output)
 
 
 @app.command()
@@ -144,7 +153,7 @@ def resume(
 ) -> None:
     """Go on with a failed or interrupted batch: only what is missing is done."""
     check_format(format)
-    _finished(batch_id, lambda: flows.resume_batch(batch_id, mode), format, output)
+    _finished(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
 
 
 @app.command()
@@ -271,47 +280,49 @@ def retries_audit(
     raise typer.Exit(Exit.FAILED if found.findings else Exit.COMPLETED)
 
 
-def _finished(batch_id: str, work: Callable[[], BatchResult], format: str, output: Path | None) -> None:
+def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
     """Runs to the end with progress shown, prints what came of it, and exits by the batch's status."""
     began = time.monotonic()
     try:
         with shown_progress(batch_id, Console(stderr=True)):
-            result = work()
+            state = work()
     except KeyboardInterrupt:
         note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
         raise typer.Exit(128 + signal.SIGINT) from None
     seconds = time.monotonic() - began
-    state = flows.get_status(batch_id)
+    store = Store.from_settings()
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "result.json").write_text(result.model_dump_json(indent=1), encoding="utf-8")
-        exporting.export(Store.from_settings(), batch_id, output / "graph.ttl")
+        (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
+        exporting.export(store, batch_id, output / "graph.ttl")
     if format == "json":
-        sys.stdout.write(result.model_dump_json() + "\n")
+        sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
     else:
-        _print_result(result, state, seconds)
+        _print_result(store, state, seconds)
     code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
     raise typer.Exit(code)
 
 
-def _print_result(result: BatchResult, state: BatchState, seconds: float, most: int = 10) -> None:
+def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:
+    batch_id = state.batch_id
+    tally = store.tally(batch_id)
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", style="bold")
     table.add_column(overflow="fold")
-    table.add_row("batch", *plain(result.batch_id))
+    table.add_row("batch", *plain(batch_id))
     table.add_row("status", type(state).__name__.lower())
-    table.add_row("documents", f"{result.total_documents} ({result.success_count} extracted, {result.failure_count} failed)")
-    failures = [(item.document_id, item.result.error) for item in result.document_results if isinstance(item.result, Failure)]
-    for document_id, error in failures[:most]:
-        table.add_row("failed", *plain(f"{document_id}: {error}"))
-    if len(failures) > most:
-        table.add_row("", f"… and {len(failures) - most} more; --format json has them all")
-    table.add_row("entities", str(result.entity_count))
-    table.add_row("relations", str(result.relation_count))
+    done = f"{tally.succeeded + tally.failed} ({tally.succeeded} extracted, {tally.failed} failed)"
+    table.add_row("documents", done)
+    for document_id, failure in store.failures(batch_id, most).items():
+        table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
+    if tally.failed > most:
+        table.add_row("", f"… and {tally.failed - most} more; --format json has them all")
+    table.add_row("entities", str(tally.entities))
+    table.add_row("relations", str(tally.relations))
     table.add_row("time", f"{seconds:.1f} s")
     following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
     verb = "resume" if isinstance(state, Failed) else "export"
-    table.add_row("next", *plain(following.format(verb, shlex.quote(result.batch_id))))
+    table.add_row("next", *plain(following.format(verb, shlex.quote(batch_id))))
     show(table)
 
 

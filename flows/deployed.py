@@ -1,31 +1,51 @@
 """The flow that Prefect starts, from its UI's form or a schedule. It goes through the same switch as every caller."""
 
-from pathlib import Path
+from datetime import UTC
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.runtime import flow_run
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 from pydantic import Field
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 import flows
-from compat.contracts import BatchConfig, BatchResult, FailurePolicy
+from compat.contracts import BatchConfig, FailurePolicy
 from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError
 from compat.ids import derived_id
 from compat.status import TERMINAL
 from compat.store import Store
 from flows import artifacts, sources, upkeep
+from flows.documents import StreamedParams, refused
 
 
-def batch_id_of(flow_run_id: UUID | str | None, batch_id: str | None) -> str:
-    """The batch of a flow run: the one that was asked for, else one that stays the same when the flow run is entered again."""
-    return batch_id or derived_id("knowledge_batch_execution", str(flow_run_id))
+def batch_id_of(flow_run: FlowRun) -> str:
+    """The batch of a flow run: the one that was asked for, else one that is the same whenever the run is entered or repeated.
+
+    A scheduled run's is made of its deployment and the time that it was scheduled for, any other one's of the run.
+    """
+    given: str = flow_run.parameters.get("batch_id") or ""
+    if given:
+        return given
+    if flow_run.auto_scheduled and flow_run.expected_start_time is not None:
+        scheduled = flow_run.expected_start_time.astimezone(UTC).isoformat()
+        return derived_id("knowledge_batch_execution", str(flow_run.deployment_id), scheduled)
+    return derived_id("knowledge_batch_execution", str(flow_run.id))
+
+
+def this_run() -> FlowRun:
+    """The flow run that this is called in."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("called outside of a flow run; call flows.run_batch instead")
+    return context.flow_run
 
 
 def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """The hook behind a flow run that crashed or was cancelled: the fast path of what ``reconcile`` finds anyway."""
-    batch_id = batch_id_of(flow_run.id, flow_run.parameters.get("batch_id"))
+    batch_id = batch_id_of(flow_run)
     store = Store.from_settings()
     try:
         if not store.has_ended(batch_id):
@@ -39,10 +59,10 @@ def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
 
 def run_name() -> str:
     """``<batch> (<mode>)``, the mode by the same voices that will choose it."""
-    given = flow_run.get_parameters()
-    batch_id = batch_id_of(flow_run.get_id(), given.get("batch_id"))
+    run = this_run()
+    batch_id = batch_id_of(run)
     try:
-        return f"{batch_id} ({flows.current_mode(given.get('mode') or None).mode})"
+        return f"{batch_id} ({flows.current_mode(run.parameters.get('mode') or None).mode})"
     except KnowledgeBatchError:
         # The flow itself says why, as a failure of its own.
         return batch_id
@@ -65,6 +85,10 @@ def run_batch(
     concurrency: Annotated[int, Field(ge=1, le=20)] = 3,
     max_retries: Annotated[int, Field(ge=0)] = 2,
     enable_entity_resolution: bool = True,
+    only_new: bool = False,
+    query: str = "",
+    id_column: str = sources.DEFAULT_COLUMNS.document_id,
+    text_column: str = sources.DEFAULT_COLUMNS.text,
     batch_id: Annotated[str, Field(max_length=200)] = "",
 ) -> State[Any]:
     """Extract a knowledge graph from a batch of documents.
@@ -72,40 +96,56 @@ def run_batch(
     Entered again, after a suspension say, it goes on with its batch and does only what is missing.
 
     Args:
-        source: Where the documents are: a folder or file that the worker can read, or sample.
-        ontology: The ontology's Turtle file. Empty: the one that lies with the source.
+        source: Where the documents are: a folder or a .jsonl, .csv or .parquet file, by a path or URL that the worker can
+            read; sample; documents as JSON lines; or env:NAME, where that variable of the worker's holds an address
+            with a secret, such as a database's.
+        ontology: The ontology's Turtle file, as a path, URL or env:NAME. Empty: the one that lies with the source.
         mode: Who does the work. Empty: the switch decides (KNOWLEDGE_WORKFLOW_MODE, then knowledge-batch mode set).
         failure_policy: What a document that failed does to the rest of the batch.
         concurrency: Documents in work at the same time, 1 to 20.
         max_retries: Further rounds for failed documents, 0 or more; heeded under retry-failed only.
         enable_entity_resolution: Whether entities that mean the same are merged across documents.
-        batch_id: The batch's id. Empty: one is made of this run.
+        only_new: Whether documents whose text this ontology has extracted before are left out.
+        query: The SQL whose rows are the documents, where the source is a database.
+        id_column: What documents' ids are called in the source.
+        text_column: What documents' texts are called in the source.
+        batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
     """
-    found = sources.load(source, Path(ontology) if ontology else None)
+    refuse_password(source)
+    run_id = batch_id_of(this_run())
+    found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
     config = BatchConfig(
         concurrency=concurrency,
         failure_policy=failure_policy,
         max_retries=max_retries,
         enable_entity_resolution=enable_entity_resolution,
     )
-    params: dict[str, Any] = {
-        "batchId": batch_id_of(flow_run.get_id(), batch_id),
-        "organizationId": derived_id("shared_organization", "local"),
-        "ontologyId": found.ontology_id,
-        "documents": found.documents(),
-        "config": config.model_dump(mode="json"),
-    }
+    request = found.request(run_id, config.model_dump(mode="json"))
     store = Store.from_settings()
-    with artifacts.shown(store, params["batchId"]):
-        run_or_resume(params, mode or None)
-    return upkeep.final_state(store, params["batchId"])
+    if only_new:
+        request = request.only_new(store)
+        left_out = len(found) - len(request.documents)
+        get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
+    with artifacts.shown(store, run_id):
+        run_or_resume(request, mode or None)
+    return upkeep.final_state(store, run_id)
 
 
-def run_or_resume(params: dict[str, Any], mode: str | None) -> BatchResult:
+def refuse_password(source: str) -> None:
+    """Raises InvalidInputError for an address that Prefect's page would show with its password to whoever looks."""
+    try:
+        password = make_url(source).password
+    except ArgumentError:
+        return
+    if password:
+        raise refused("source", "…", "bears a password, which Prefect shows; put it into a variable of the worker: env:NAME")
+
+
+def run_or_resume(request: StreamedParams, mode: str | None) -> None:
     """Runs the batch, or goes on with it where it has failed or was interrupted before."""
     try:
-        return flows.run_batch(params, mode)
+        flows.run_request(request, mode)
     except InvalidStateTransitionError as error:
-        if error.current_state != "Failed":
+        if error.current_state != "Failed" or request.batch_id is None:
             raise
-        return flows.resume_batch(params["batchId"], mode)
+        flows.resume_request(request.batch_id, mode)

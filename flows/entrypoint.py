@@ -23,6 +23,7 @@ from compat.contracts import (
 )
 from compat.errors import BatchInfrastructureError, LeaseLostError
 from compat.ids import new_id
+from compat.intake import Request
 from compat.modes import Decision, Mode, decide, parse_mode
 from compat.reader import infrastructure
 from compat.recorder import Recorder
@@ -51,11 +52,24 @@ def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) 
         InvalidStateTransitionError: The id bears other input, or has failed (resume it) or was cancelled.
         BatchInfrastructureError: Database or Prefect failed; what finished is stored and can be resumed.
     """
-    params, settings, store, decision = _prepared(params, mode)
-    claim = store.claim(params, decision)
-    if claim is not None:
-        _serve(store, claim, settings)
-    return store.result(_id(params))
+    store, batch_id = _run(BatchParams.parse(params), mode)
+    return store.result(batch_id)
+
+
+def run_request(request: Request, mode: str | None = None) -> BatchState:
+    """As ``run_batch``, for documents that needn't fit into memory; what came of them stays in the store.
+
+    Args:
+        request: Of ``flows.sources.load(...).request(...)``, or ``BatchParams``.
+        mode: As for ``run_batch``.
+
+    Returns:
+        Where the batch stands at its end.
+
+    Raises what ``run_batch`` raises.
+    """
+    store, batch_id = _run(request, mode)
+    return store.state(batch_id)
 
 
 def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchStarted:
@@ -63,15 +77,16 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
 
     Raises what ``run_batch`` raises before the first document. Later failures show in ``get_status``.
     """
-    params, settings, store, decision = _prepared(params, mode)
-    claim = store.claim(params, decision)
+    params = BatchParams.parse(params)
+    batch_id, settings, store, decision = _prepared(params, mode)
+    claim = store.claim(params, decision, batch_id)
     if claim is not None:
         thread = Thread(target=_serve_unattended, args=(store, claim, settings), name=f"batch {claim.batch_id}")
         # At its exit the interpreter shuts thread pools before it waits for threads; a batch needs its
         # pool to the end. This is how the pools themselves ask to be waited for.
         threading._register_atexit(thread.join)  # type: ignore[attr-defined]
         thread.start()
-    return BatchStarted(batch_id=_id(params), total_documents=len(params.documents))
+    return BatchStarted(batch_id=batch_id, total_documents=len(params.documents))
 
 
 def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
@@ -80,11 +95,12 @@ def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
     Raises BatchNotFoundError, BatchAlreadyRunningError, InvalidStateTransitionError where the batch
     is completed or cancelled, and what ``run_batch`` raises.
     """
-    settings = Settings.load()
-    store = _store(batch_id, "batch_create_execution", settings)
-    claim = store.resume(batch_id, _decided(mode, settings, store))
-    _serve(store, claim, settings)
-    return store.result(batch_id)
+    return _resume(batch_id, mode).result(batch_id)
+
+
+def resume_request(batch_id: str, mode: str | None = None) -> BatchState:
+    """As ``resume_batch``, for a batch whose result needn't fit into memory. Returns where it stands at its end."""
+    return _resume(batch_id, mode).state(batch_id)
 
 
 def get_status(batch_id: str) -> BatchState:
@@ -132,17 +148,30 @@ def set_mode(mode: str | None) -> None:
     Store.from_settings().set_switch("mode", mode)
 
 
-def _prepared(params: BatchParams | Mapping[str, Any], mode: str | None) -> tuple[BatchParams, Settings, Store, Decision]:
-    """Everything that can be wrong is found here, before anything is written."""
-    checked = BatchParams.parse(params)
-    if checked.batch_id is None:
-        checked = checked.model_copy(update={"batch_id": new_id("knowledge_batch_execution")})
+def _run(request: Request, mode: str | None) -> tuple[Store, str]:
+    batch_id, settings, store, decision = _prepared(request, mode)
+    claim = store.claim(request, decision, batch_id)
+    if claim is not None:
+        _serve(store, claim, settings)
+    return store, batch_id
+
+
+def _resume(batch_id: str, mode: str | None) -> Store:
+    settings = Settings.load()
+    store = _store(batch_id, "batch_create_execution", settings)
+    _serve(store, store.resume(batch_id, _decided(mode, settings, store)), settings)
+    return store
+
+
+def _prepared(request: Request, mode: str | None) -> tuple[str, Settings, Store, Decision]:
+    """Everything that can be wrong is found here, before anything is written. Makes the batch id where there is none."""
+    batch_id = request.batch_id or new_id("knowledge_batch_execution")
     settings = Settings.load()
     # Before the store is opened, which makes its file.
     decide(mode, settings.workflow_mode, None, None)
     load_extractor(settings.extractor)
-    store = _store(_id(checked), "batch_create_execution", settings)
-    return checked, settings, store, _decided(mode, settings, store)
+    store = _store(batch_id, "batch_create_execution", settings)
+    return batch_id, settings, store, _decided(mode, settings, store)
 
 
 def _decided(mode: str | None, settings: Settings, store: Store) -> Decision:
@@ -154,11 +183,6 @@ def _store(batch_id: str, operation: str, settings: Settings | None = None) -> S
     """The store; a database that can't be reached is an error about the batch that it was opened for."""
     with infrastructure(batch_id, operation):
         return Store.from_settings(settings)
-
-
-def _id(params: BatchParams) -> str:
-    assert params.batch_id is not None  # noqa: S101 -- _prepared has seen to it
-    return params.batch_id
 
 
 def _has_ended(state: BatchState) -> bool:

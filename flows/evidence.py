@@ -79,8 +79,8 @@ def parity_baseline(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Documents like those of the live channel.")],
     runs: Annotated[int, typer.Option(help="How often legacy runs, 2 or more.", metavar="K")] = 3,
     ontology: Annotated[
-        Path | None, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.")
-    ] = None,
+        str, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.", metavar="FILE")
+    ] = "",
     format: Format = "table",
 ) -> None:
     """Measure how often legacy differs from itself; differences of the live channel count only above that."""

@@ -94,10 +94,10 @@ def final_state(store: Store, batch_id: str) -> State[Any]:
             return Failed(message=error)
         case BatchCancelled(completed_documents=done, total_documents=total):
             return Cancelled(message=f"{done} of {total} documents were finished")
-    result = store.result(batch_id)
+    tally = store.tally(batch_id)
     return Completed(
-        message=f"{result.success_count} of {result.total_documents} documents, "
-        f"{result.entity_count} entities, {result.relation_count} relations"
+        message=f"{tally.succeeded} of {tally.succeeded + tally.failed} documents, "
+        f"{tally.entities} entities, {tally.relations} relations"
     )
 
 

@@ -175,3 +175,14 @@ class NoisyExtractor(ScriptedExtractor):
 def noisy() -> NoisyExtractor:
     """As KNOWLEDGE_EXTRACTOR names it."""
     return NoisyExtractor()
+
+
+class IndifferentExtractor:
+    """Finds one and the same thing in every text, at once."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        return graph_of(["Thing"], config)
+
+
+def indifferent() -> IndifferentExtractor:
+    return IndifferentExtractor()

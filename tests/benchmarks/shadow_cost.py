@@ -63,7 +63,7 @@ def main() -> None:
     import flows
     from flows import sources, submission
 
-    documents = sources.load(str(FOLDER)).documents()[:DOCUMENTS]
+    documents = list(sources.load(str(FOLDER)))[:DOCUMENTS]
     children: list[Any] = []
     started: list[float] = []
     request = submission.request

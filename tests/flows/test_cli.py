@@ -148,7 +148,7 @@ BAD_SOURCES: dict[str, tuple[Callable[[Path], object], str]] = {
     "repeated id": (lambda path: a_line(path / "documents.jsonl", 2, b'{"documentId": "a", "text": ""}'), "'a' stands twice"),
     "empty id": (
         lambda path: a_line(path / "documents.jsonl", 2, b'{"documentId": "", "text": ""}'),
-        "documents[1].documentId = ''",
+        "documents.jsonl line 2 documentId = ''",
     ),
 }
 

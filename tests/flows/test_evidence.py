@@ -108,7 +108,7 @@ def test_the_live_channel_is_judged_by_legacys_own_noise(
     environment.setenv("KNOWLEDGE_EXTRACTOR", "faults:noisy")
     documents = [faults.document(f"d{number}") for number in range(24)]
     source = stacks.source(tmp_path / "source", documents)
-    flows.run_batch(request_of(sources.load(source).documents(), "live"), "shadow")
+    flows.run_batch(request_of(list(sources.load(source)), "live"), "shadow")
     main, shadow = Store.from_settings(), Store.of_shadows()
     assert run_shadow(main, shadow, "live", "tape").verdict == "parity"
     unjudged = run_shadow(main, shadow, "live", "live")

@@ -49,13 +49,11 @@ def task_runs(batch_id: str, at_least: int) -> int:
 def test_both_runtimes_find_the_same_graphs(folder: str, data: Path, environment: pytest.MonkeyPatch, request_of: Any) -> None:
     environment.delenv("KNOWLEDGE_EXTRACTOR")
     source = sources.load(str(data / folder))
-    legacy, engine = (
-        flows.run_batch(request_of(source.documents(), concurrency=CONCURRENCY), mode) for mode in ("legacy", "engine")
-    )
-    assert legacy.total_documents == legacy.success_count == len(source.rows)
+    legacy, engine = (flows.run_batch(request_of(list(source), concurrency=CONCURRENCY), mode) for mode in ("legacy", "engine"))
+    assert legacy.total_documents == legacy.success_count == len(source)
     assert legacy.relation_count > 0
     counts = {"batch_id", "document_results"}
     assert engine.model_dump(exclude=counts) == legacy.model_dump(exclude=counts)
     assert content(engine) == content(legacy)
-    size = documents_per_task(BatchConfig(concurrency=CONCURRENCY), len(source.rows))
-    assert task_runs(engine.batch_id, at_least=ceil(len(source.rows) / size) + 1) <= 8 * CONCURRENCY
+    size = documents_per_task(BatchConfig(concurrency=CONCURRENCY), len(source))
+    assert task_runs(engine.batch_id, at_least=ceil(len(source) / size) + 1) <= 8 * CONCURRENCY

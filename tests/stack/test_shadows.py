@@ -64,7 +64,7 @@ def test_30_shadows_of_real_documents_agree_and_the_gate_opens(
     for number, (name, policy) in enumerate(product(FOLDERS, POLICIES)):
         caller.setenv(faults.DOOR, str(folder / f"door-{number}"))
         source = sources.load(str(data / name) if name != "sample" else name)
-        request = request_of(source.documents()[:DOCUMENTS], f"{name} {policy}", failurePolicy=policy, concurrency=5)
+        request = request_of(list(source)[:DOCUMENTS], f"{name} {policy}", failurePolicy=policy, concurrency=5)
         flows.run_batch(request, "shadow")
         batches.append(f"{name} {policy}")
     database = Store.of_shadows().database

@@ -1,0 +1,288 @@
+"""Every way in which documents come: each gives the same batch, and each names the row that it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import processes
+import pytest
+from sqlalchemy import create_engine, text
+
+import faults
+import flows
+from compat.errors import InvalidInputError, InvalidStateTransitionError
+from compat.store import Store
+from flows import deployed, sources
+from flows.documents import Documents, Row
+from flows.sources import Columns
+
+TEXTS = {"a": "Ada saw the sea: 12:30, 100%.", "b": "‏שלום — 🌊", "c": ""}
+TURTLE = "# no terms"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "ontology.ttl").write_text(TURTLE, encoding="utf-8")
+    return folder
+
+
+def frame(document_id: str = "documentId", content: str = "text") -> pd.DataFrame:
+    return pd.DataFrame({document_id: list(TEXTS), "about": "x", content: list(TEXTS.values())})
+
+
+def lines(document_id: str = "documentId", content: str = "text", **more: str) -> str:
+    return "".join(json.dumps({document_id: key, content: value, **more}) + "\n" for key, value in TEXTS.items())
+
+
+def table(url: str, rows: pd.DataFrame) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        rows.to_sql("letters", connection, index=False)
+    engine.dispose()
+
+
+def texts(folder: Path) -> Documents:
+    for key, value in TEXTS.items():
+        (folder / key).with_suffix(".txt").write_text(value, encoding="utf-8")
+    return sources.load(str(folder))
+
+
+def jsonl(folder: Path) -> Documents:
+    (folder / "documents.jsonl").write_text("﻿" + lines() + "\n", encoding="utf-8")
+    return sources.load(str(folder))
+
+
+def named_jsonl(folder: Path) -> Documents:
+    (folder / "letters.jsonl").write_text(lines("id", "body", about="x"), encoding="utf-8")
+    return sources.load(str(folder / "letters.jsonl"), columns=Columns("id", "body"))
+
+
+def csv(folder: Path) -> Documents:
+    frame().to_csv(folder / "letters.csv", index=False)
+    return sources.load(str(folder / "letters.csv"))
+
+
+def parquet(folder: Path) -> Documents:
+    frame("id", "body").to_parquet(folder / "letters.parquet")
+    return sources.load(str(folder / "letters.parquet"), columns=Columns("id", "body"))
+
+
+def local_url(folder: Path) -> Documents:
+    (folder / "letters.jsonl").write_text(lines(), encoding="utf-8")
+    return sources.load(f"file://{folder}/letters.jsonl")
+
+
+def remote_folder(folder: Path) -> Documents:
+    for name, content in (("documents.jsonl", lines()), ("ontology.ttl", TURTLE)):
+        with fsspec.open(f"memory://{folder.parent.name}/{name}", "wb") as file:
+            file.write(content.encode())
+    return sources.load(f"memory://{folder.parent.name}")
+
+
+def inline(folder: Path) -> Documents:
+    return sources.load(lines(), str(folder / "ontology.ttl"))
+
+
+def query(folder: Path) -> Documents:
+    url = f"sqlite:///{folder / 'letters.db'}"
+    table(url, frame())
+    select = "SELECT \"documentId\", text, '12:30 :x' FROM letters WHERE about LIKE 'x%' ORDER BY 1"
+    return sources.load(url, str(folder / "ontology.ttl"), query=select)
+
+
+@pytest.mark.parametrize(
+    "load", [texts, jsonl, named_jsonl, csv, parquet, local_url, remote_folder, inline, query], ids=lambda load: load.__name__
+)
+def test_every_kind_of_source_gives_the_same_documents(load: Callable[[Path], Documents], folder: Path) -> None:
+    documents = load(folder)
+    assert {document.document_id.removesuffix(".txt"): document.text for document in documents} == TEXTS
+    assert documents.ontology_content == TURTLE
+
+
+def test_a_query_reads_from_postgresql(postgres_database: str, folder: Path, environment: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame({"id": range(1_000), "body": [f"letter {number}" for number in range(1_000)]})
+    table(postgres_database, rows)
+    # A worker's variable, since Prefect would show the address to everybody.
+    environment.setenv("LETTERS", postgres_database)
+    select = "SELECT id::text AS \"documentId\", body AS text FROM letters WHERE body LIKE 'letter 9%' ORDER BY id"
+    found = list(sources.load("env:LETTERS", str(folder / "ontology.ttl"), query=select))
+    assert len(found) == 111
+    assert (found[0].document_id, found[-1].text) == ("9", "letter 999")
+
+
+def test_numbers_are_ids(folder: Path) -> None:
+    pd.DataFrame({"documentId": [7, 8], "text": ["a", "b"]}).to_parquet(folder / "letters.parquet")
+    assert [each.document_id for each in sources.load(str(folder / "letters.parquet"))] == ["7", "8"]
+
+
+def bad_jsonl(line: str) -> Callable[[Path], Documents]:
+    def load(folder: Path) -> Documents:
+        (folder / "letters.jsonl").write_text(lines() + line + "\n", encoding="utf-8")
+        return sources.load(str(folder / "letters.jsonl"))
+
+    return load
+
+
+def bad_table(suffix: str, document_id: Any, content: Any) -> Callable[[Path], Documents]:
+    def load(folder: Path) -> Documents:
+        rows = pd.concat([frame(), pd.DataFrame({"documentId": [document_id], "text": [content]})])
+        path = folder / f"letters{suffix}"
+        rows.to_csv(path, index=False) if suffix == ".csv" else rows.to_parquet(path)
+        return sources.load(str(path))
+
+    return load
+
+
+def broken_csv(folder: Path) -> Documents:
+    (folder / "letters.csv").write_bytes(b"documentId,text\na,x\nb,y,z\n")
+    return sources.load(str(folder / "letters.csv"))
+
+
+def latin_csv(folder: Path) -> Documents:
+    (folder / "letters.csv").write_bytes(b"documentId,text\na,x\nb,\xe9\n")
+    return sources.load(str(folder / "letters.csv"))
+
+
+def broken_parquet(folder: Path) -> Documents:
+    (folder / "letters.parquet").write_bytes(b"PAR1 and nothing else")
+    return sources.load(str(folder / "letters.parquet"))
+
+
+def sqlite(select: str, name: str = "letters.db") -> Callable[[Path], Documents]:
+    def load(folder: Path) -> Documents:
+        table(f"sqlite:///{folder / 'letters.db'}", frame())
+        return sources.load(f"sqlite:///{folder / name}", str(folder / "ontology.ttl"), query=select)
+
+    return load
+
+
+BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
+    "a repeated id": (bad_jsonl('{"documentId": "a", "text": ""}'), "letters.jsonl line 4.*'a' stands twice.*line 1"),
+    "a number for a text": (bad_jsonl('{"documentId": "x", "text": 5}'), "letters.jsonl line 4 text = 5"),
+    "a NUL": (bad_jsonl('{"documentId": "x", "text": "\\u0000"}'), "letters.jsonl line 4 text.*NUL"),
+    "a true id": (bad_jsonl('{"documentId": true, "text": ""}'), "letters.jsonl line 4 documentId = True"),
+    "an empty id in a table": (bad_table(".csv", "", "x"), "letters.csv row 4 documentId = ''"),
+    "a missing text": (bad_table(".parquet", "x", None), "letters.parquet row 4 text = None"),
+    "a row too long": (broken_csv, "letters.csv after row 0.*line 3"),
+    "a table in Latin-1": (latin_csv, "letters.csv.*isn't UTF-8"),
+    "no Parquet": (broken_parquet, "letters.parquet.*can't be read"),
+    "a column that isn't there": (sqlite("SELECT 1 AS text"), "query documentId.*no such column"),
+    "no SELECT": (sqlite("DELETE FROM letters"), "query = 'DELETE.*it has to be a SELECT"),
+    "no such table": (sqlite("SELECT * FROM nowhere"), "query = .*no such table: nowhere"),
+    "no query": (sqlite(""), "query = ''.*--query"),
+    "no database": (sqlite("SELECT 1", "elsewhere.db"), "no such database file"),
+    "no file system": (lambda folder: sources.load("nowhere://x"), "SOURCE = 'nowhere://x'"),
+    "no driver": (lambda folder: sources.load("gs://bucket/x.jsonl"), "SOURCE = 'gs://bucket/x.jsonl'.*install"),
+    "no variable": (lambda folder: sources.load("env:NO_SUCH"), "no environment variable NO_SUCH"),
+    "no ontology": (lambda folder: sources.load(lines()), "name it: --ontology"),
+    "no such ontology": (lambda folder: sources.load(lines(), "gone.ttl"), "ontology = 'gone.ttl'.*no such file"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_source_is_refused_by_name_and_row(fault: str, folder: Path) -> None:
+    load, said = BAD[fault]
+    with pytest.raises(InvalidInputError, match=f"(?s){said}"):
+        load(folder)
+    if fault == "no database":
+        assert not (folder / "elsewhere.db").exists()
+    if fault == "no SELECT":
+        assert len(sqlite_rows(folder)) == len(TEXTS)
+
+
+def sqlite_rows(folder: Path) -> list[Any]:
+    with create_engine(f"sqlite:///{folder / 'letters.db'}").connect() as connection:
+        return list(connection.execute(text("SELECT * FROM letters")))
+
+
+def test_a_database_that_is_away_is_said_without_its_password(folder: Path) -> None:
+    with pytest.raises(InvalidInputError, match="SELECT 1") as raised:
+        sources.load("postgresql+psycopg://me:secret@127.0.0.1:1/x", str(folder / "ontology.ttl"), query="SELECT 1")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_deployments_parameters_bear_no_password() -> None:
+    with pytest.raises(InvalidInputError, match="env:NAME") as raised:
+        deployed.refuse_password("postgresql+psycopg://me:secret@here/x")
+    assert "secret" not in str(raised.value)
+    for fine in ("sample", "postgresql://me@here/x", "s3://bucket/letters.jsonl", '{"documentId": "a:b@c", "text": ""}'):
+        deployed.refuse_password(fine)
+
+
+def test_documents_are_read_as_often_as_wanted_side_by_side() -> None:
+    documents = Documents((Row(f"row {n}", f"d{n}", "é" * n) for n in range(5)), TURTLE)
+    assert len(documents) == 5
+    for one, other in zip(documents, documents, strict=True):
+        assert one == other
+    assert [len(document.text) for document in documents] == [0, 1, 2, 3, 4]
+
+
+def test_a_streamed_batch_is_the_batch_that_its_documents_make(on_any_database: str, request_of: Any, folder: Path) -> None:
+    scripted = [faults.document(f"d{number}") for number in range(250)]
+    rows = (Row(each["documentId"], each["documentId"], each["text"]) for each in scripted)
+    request = Documents(rows, scripted[0]["ontologyContent"]).request("streamed", {"concurrency": 2})
+    assert type(flows.run_request(request)).__name__ == "Completed"
+    inline = request_of(scripted, "streamed", concurrency=2)
+    inline |= {"organizationId": request.organization_id, "ontologyId": request.ontology_id}
+    # The same input by the other way in: the stored result.
+    assert flows.run_batch(inline).success_count == 250
+    assert set(faults.knocks().values()) == {1}
+    with pytest.raises(InvalidStateTransitionError, match="other input"):
+        flows.run_batch({**inline, "documents": scripted[:-1]})
+
+
+def streamed(batch_id: str, *documents: dict[str, str]) -> Any:
+    rows = (Row(each["documentId"], each["documentId"], each["text"]) for each in documents)
+    return Documents(rows, "# one ontology").request(batch_id, {})
+
+
+def test_only_what_no_older_batch_has_extracted_is_new(on_any_database: str) -> None:
+    good, bad, other = faults.document("a"), faults.document("b", fail=faults.ALWAYS, how="broken"), faults.document("c")
+    flows.run_request(streamed("first", good, bad))
+    renamed = {**good, "documentId": "a again"}
+    request = streamed("second", renamed, bad, other).only_new(Store.from_settings())
+    assert [each.document_id for each in request.documents] == ["b", "c"]
+    flows.run_request(request)
+    # Asked again, the second batch is the same, though it has extracted c by now.
+    again = streamed("second", renamed, bad, other).only_new(Store.from_settings())
+    assert [each.document_id for each in again.documents] == ["b", "c"]
+    assert [each.document_id for each in streamed("third", renamed, bad, other).only_new(Store.from_settings()).documents] == [
+        "b"
+    ]
+    changed = Documents(iter([Row("a", "a", good["text"])]), "# another ontology").request("fourth", {})
+    assert len(changed.only_new(Store.from_settings()).documents) == 1
+
+
+MEMORY = """
+import resource, sys
+import flows
+from flows import sources
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[3]), int(sys.argv[3])))
+request = sources.load(sys.argv[2], sys.argv[4]).request("large", {"concurrency": 4})
+print(type(flows.run_request(request, sys.argv[1])).__name__, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_20_000_rows_of_a_file_larger_than_the_memory_allowed(mode: str, environment: pytest.MonkeyPatch, folder: Path) -> None:
+    path, limit = folder / "large.jsonl", 640 * 2**20
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(20_000):
+            file.write(json.dumps({"documentId": f"d{number}", "text": f"{number} " + "word " * 7_200}) + "\n")
+    assert path.stat().st_size > limit
+    environment.setenv("KNOWLEDGE_EXTRACTOR", "faults:indifferent")
+    child = processes.start(
+        MEMORY, mode, str(path), str(limit), str(folder / "ontology.ttl"), PREFECT_HOME=str(folder / "prefect")
+    )
+    said, complaints = child.communicate()
+    assert child.returncode == 0, complaints
+    state, peak = said.split()
+    print(f"{mode}: a file of {path.stat().st_size / 2**20:.0f} MiB, {int(peak) / 2**20:.0f} MiB resident at most")
+    assert state == "Completed"
+    assert Store.from_settings().tally("large").succeeded == 20_000
