@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from compat.errors import InvalidInputError, Problem
-from compat.schema import Base
+from compat import migrations
+from compat.errors import InvalidInputError, Problem, SchemaVersionError
 
 # Where shadows live: for SQLite a file of their own beside the main one, for PostgreSQL a schema of their own.
 # Old readers look into neither, and a role that may only read the main schema is enough to run shadows.
@@ -30,22 +30,35 @@ POOL_SIZE, POOL_OVERFLOW = 5, 20
 class Database:
     """An engine with the two kinds of transaction that the store needs."""
 
-    def __init__(self, url: str, namespace: str | None = None) -> None:
-        """Opens the database, or a namespace of it, and makes the tables that are missing.
+    def __init__(self, url: str, namespace: str | None = None, upgrade: bool = False) -> None:
+        """Opens the database, or a namespace of it.
 
-        Raises InvalidInputError for a URL that can't be one.
+        Args:
+            url: As SQLAlchemy has it. Raises InvalidInputError where it can't be one.
+            namespace: ``SHADOW``, or none for the service's own.
+            upgrade: Whether an older or empty PostgreSQL database is brought up to date; else it raises
+                SchemaVersionError. A SQLite file always is: it is ours alone.
         """
         self.url = url
         self.engine = _engine(url, namespace)
         self.dialect = self.engine.dialect.name
+        with self.read() as connection:
+            if migrations.current(connection) == migrations.HEAD:
+                return
         with self.write() as connection:
             if self.dialect == "postgresql":
                 # Two processes that make the same table at once fail each other, IF NOT EXISTS or not.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('knowledge-batch schema'))")
-                # Asked first: IF NOT EXISTS wants the right to create even where there is nothing to create.
-                if namespace and not inspect(connection).has_schema(SHADOW_SCHEMA):
-                    connection.exec_driver_sql(f"CREATE SCHEMA {SHADOW_SCHEMA}")
-            Base.metadata.create_all(connection)
+            # Asked again: another process may have been faster.
+            version = migrations.current(connection)
+            if version == migrations.HEAD:
+                return
+            if version not in (None, *migrations.REVISIONS) or not (upgrade or self.dialect == "sqlite"):
+                raise SchemaVersionError(namespace or "main", version, migrations.HEAD)
+            # Asked first: IF NOT EXISTS wants the right to create even where there is nothing to create.
+            if self.dialect == "postgresql" and namespace and not inspect(connection).has_schema(SHADOW_SCHEMA):
+                connection.exec_driver_sql(f"CREATE SCHEMA {SHADOW_SCHEMA}")
+            migrations.upgrade(connection, version)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

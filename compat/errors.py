@@ -48,6 +48,23 @@ class InvalidInputError(KnowledgeBatchError, ValueError):
         super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
+class SchemaVersionError(KnowledgeBatchError):
+    """The database's tables are of another version than this code. ``found`` is None where there are none."""
+
+    fields = ("namespace", "found", "wanted")
+
+    def __init__(self, namespace: str, found: str | None, wanted: str) -> None:
+        self.namespace = namespace
+        self.found = found
+        self.wanted = wanted
+        if found is None or found < wanted:
+            has = f"has schema {found}" if found else "has no tables of knowledge-batch"
+            what = f"{has} and this code wants {wanted}; run: knowledge-batch db upgrade"
+        else:
+            what = f"has schema {found}, written by a newer knowledge-batch than this one ({wanted}); install that one"
+        super().__init__(f"The database at KNOWLEDGE_DATABASE_URL ({namespace}) {what}")
+
+
 class BatchAlreadyRunningError(KnowledgeBatchError):
     """Another run holds this batch; its lease is alive."""
 

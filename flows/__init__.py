@@ -1,6 +1,7 @@
 """The product's way in. ``import flows`` imports no Prefect; the engine is loaded by the first batch that it serves."""
 
 from flows.entrypoint import (
+    arun_batch,
     cancel_batch,
     current_mode,
     get_status,
@@ -15,6 +16,7 @@ from flows.entrypoint import (
 )
 
 __all__ = [
+    "arun_batch",
     "cancel_batch",
     "current_mode",
     "get_status",

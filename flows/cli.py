@@ -19,14 +19,17 @@ from sqlalchemy.exc import SQLAlchemyError
 import flows
 from compat import shadows
 from compat.contracts import BatchState, Failed
+from compat.database import SHADOW, Database
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
     BatchNotFoundError,
     KnowledgeBatchError,
+    SchemaVersionError,
     WorkflowNotFoundError,
 )
 from compat.ids import new_id
+from compat.migrations import HEAD
 from compat.settings import Settings
 from compat.store import Store
 from flows import evidence, sources, stack
@@ -47,6 +50,8 @@ mode_app = typer.Typer(help="Which runtime serves the next batch, in every proce
 app.add_typer(mode_app, name="mode")
 retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(retries_app, name="retries")
+db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db_app, name="db")
 automations_app = typer.Typer(help="What Prefect does by itself.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(automations_app, name="automations")
 app.add_typer(evidence.parity_app, name="parity")
@@ -55,6 +60,7 @@ app.add_typer(evidence.cutover_app, name="cutover")
 
 @retries_app.callback()
 @automations_app.callback()
+@db_app.callback()
 def _group() -> None:
     # A group with one command would be that command itself.
     pass
@@ -88,7 +94,7 @@ def exit_code(error: KnowledgeBatchError) -> Exit:
     match error:
         case BatchAlreadyRunningError():
             return Exit.ALREADY_RUNNING
-        case BatchInfrastructureError() | stack.StackError():
+        case BatchInfrastructureError() | SchemaVersionError() | stack.StackError():
             return Exit.INFRASTRUCTURE
         case BatchNotFoundError() | WorkflowNotFoundError() | evidence.ReportNotFoundError():
             return Exit.NOT_FOUND
@@ -227,6 +233,15 @@ def up(
 ) -> None:
     """Start Prefect's server, deployments and a worker on this machine; Ctrl-C ends them all."""
     stack.up(port, note)
+
+
+@db_app.command(name="upgrade")
+def db_upgrade() -> None:
+    """Make the tables, or bring those of an older version up to date; the shadows' as well."""
+    url = Settings.load().url
+    for namespace in (None, SHADOW):
+        Database(url, namespace, upgrade=True)
+        note(f"up to date: {namespace or 'main'} (schema {HEAD})")
 
 
 @automations_app.command(name="apply")

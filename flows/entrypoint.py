@@ -1,9 +1,12 @@
 """The way in: run a batch, ask after it, follow it, cancel it, resume it. Imports no Prefect until the engine is asked for."""
 
+import asyncio
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Thread
 from typing import Any
 
@@ -26,7 +29,7 @@ from compat.ids import new_id
 from compat.intake import Request
 from compat.modes import Decision, Mode, decide, parse_mode
 from compat.reader import infrastructure
-from compat.recorder import Recorder
+from compat.recorder import Recorder, live_recorders
 from compat.settings import Settings
 from compat.store import Claim, Store
 from flows import submission
@@ -34,6 +37,9 @@ from flows.stops import stops_on_signals
 from tasks.extraction import load_extractor
 
 log = logging.getLogger("knowledge_batch")
+
+# Seconds between two looks at a batch whose caller has been cancelled.
+LOOK_SECONDS = 0.1
 
 
 def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
@@ -54,6 +60,33 @@ def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) 
     """
     store, batch_id = _run(BatchParams.parse(params), mode)
     return store.result(batch_id)
+
+
+async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
+    """``run_batch`` for callers in an event loop: the batch works in a thread of its own, and the loop goes on.
+
+    Where the task that awaits it is cancelled (a timeout, Ctrl-C), no document starts from then on; the cancellation is
+    raised once those in work have finished, and the batch has failed as interrupted: ``resume_batch`` goes on with
+    it. To end a batch for good, call ``cancel_batch``.
+    """
+    params = BatchParams.parse(params)
+    params = params.model_copy(update={"batch_id": params.batch_id or new_id("knowledge_batch_execution")})
+    # A pool of its own: the loop's has few threads, and many batches would wait for each other.
+    pool = ThreadPoolExecutor(1, thread_name_prefix=f"batch {params.batch_id}")
+    work = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, run_batch, params, mode)
+    pool.shutdown(wait=False)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            # More than once: it may not have claimed its batch yet.
+            for recorder in live_recorders():
+                if recorder.claim.batch_id == params.batch_id:
+                    recorder.stop("Interrupted: the task that awaited it was cancelled")
+            await asyncio.wait([work], timeout=LOOK_SECONDS)
+        # Asked for, so that nobody complains of an error that was never looked at.
+        work.exception()
+        raise
 
 
 def run_request(request: Request, mode: str | None = None) -> BatchState:

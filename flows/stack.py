@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from compat.errors import InvalidInputError, KnowledgeBatchError, Problem
 from compat.settings import Settings
+from compat.store import Store
 
 HOST = "127.0.0.1"
 # As prefect.yaml names it.
@@ -56,6 +57,9 @@ def up(port: int, say: Callable[[str], None]) -> None:
     """
     _check_port(port)
     settings = Settings.load()
+    # A database that can't be used is said before anything starts.
+    Store.from_settings(settings)
+    Store.of_shadows(settings)
     logs = settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     # This process asks Prefect too, so it lives in the stack's environment as its children do.

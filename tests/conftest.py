@@ -84,6 +84,8 @@ def on_any_database(environment: pytest.MonkeyPatch, request: pytest.FixtureRequ
     """The environment, on each of the two databases in turn."""
     url = str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_database"))
     environment.setenv("KNOWLEDGE_DATABASE_URL", url)
+    if request.param == "postgresql":
+        postgres.upgrade(url)
     return url
 
 

@@ -10,6 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from compat.database import SHADOW, Database
+
+
+def upgrade(url: str) -> None:
+    """As ``knowledge-batch db upgrade`` does it."""
+    for namespace in (None, SHADOW):
+        Database(url, namespace, upgrade=True).engine.dispose()
+
 
 def binaries() -> Path | None:
     """The folder of PostgreSQL's server programs, where it is installed."""

@@ -246,6 +246,20 @@ def test_mode_set_is_heard_by_the_next_process(command: Command) -> None:
     assert command("mode", "set", "enigne").returncode == 2
 
 
+def test_a_postgresql_without_tables_exits_4_until_it_is_upgraded(
+    command: Command, source: Path, postgres_database: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("KNOWLEDGE_DATABASE_URL", postgres_database)
+    done = command("run", str(source))
+    assert done.returncode == 4
+    assert "run: knowledge-batch db upgrade" in done.stderr
+    done = command("db", "upgrade")
+    assert (done.returncode, done.stderr.count("up to date")) == (0, 2)
+    assert command("run", str(source), "--batch-id", "there").returncode == 0
+    # What was extracted is read in blocks, for which a cursor in the database would want a transaction.
+    assert command("export", "there", "--to", "graph.ttl").returncode == 0
+
+
 def test_a_legacy_run_imports_no_prefect(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     program = (
         "import json, sys, flows\n"

@@ -12,8 +12,10 @@ from sqlalchemy import Connection, select, text, update
 
 import faults
 import flows
+import postgres
 from compat import shadows
 from compat.contracts import BatchParams
+from compat.database import Database
 from compat.errors import BatchAlreadyRunningError, BatchNotFoundError
 from compat.ids import content_hash
 from compat.modes import Decision, Mode
@@ -116,6 +118,8 @@ def test_a_role_that_may_only_read_the_main_tables_runs_shadows(
     environment: pytest.MonkeyPatch, postgres_database: str, request_of: Any
 ) -> None:
     environment.setenv("KNOWLEDGE_DATABASE_URL", postgres_database)
+    # Without a schema for shadows, which is the role's to make.
+    Database(postgres_database, upgrade=True)
     batch = flows.run_batch(request_of(faults.SCRIPTS["mixed"]), "shadow").batch_id
     submitted(batch)
     url = sqlalchemy.make_url(postgres_database)
@@ -131,6 +135,7 @@ def test_a_role_that_may_only_read_the_main_tables_runs_shadows(
             connection.exec_driver_sql(statement)
     limited = url.set(username=role, password="x")  # noqa: S106 -- of a database that lives as long as this test
     environment.setenv("KNOWLEDGE_DATABASE_URL", limited.render_as_string(hide_password=False))
+    postgres.upgrade(limited.render_as_string(hide_password=False))
     assert shadow_of(batch).verdict == "parity"
     with pytest.raises(sqlalchemy.exc.ProgrammingError, match="permission denied"), Store.from_settings().database.write() as one:
         one.execute(update(BatchExecution).values(status="failed"))

@@ -1,0 +1,72 @@
+"""Callers in an event loop."""
+
+import asyncio
+from typing import Any
+
+import processes
+import pytest
+
+import faults
+import flows
+from compat.errors import InvalidInputError
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
+
+
+def test_batches_of_both_modes_run_side_by_side_and_the_loop_goes_on(request_of: Any) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.01)
+
+    async def work() -> list[Any]:
+        ticking = asyncio.create_task(tick())
+        requests = [request_of([faults.document("a", seconds=0.2), faults.document("b")], f"b{number}") for number in range(8)]
+        batches = [flows.arun_batch(request, ("legacy", "engine")[n % 2]) for n, request in enumerate(requests)]
+        try:
+            return list(await asyncio.gather(*batches))
+        finally:
+            ticking.cancel()
+
+    results = asyncio.run(work())
+    assert {result.success_count for result in results} == {2}
+    assert faults.knocks() == {"a": 8, "b": 8}
+    assert ticks > 10
+
+
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_a_cancelled_task_leaves_a_batch_to_resume(mode: str, request_of: Any) -> None:
+    request = request_of([faults.document(f"d{number}", seconds=0.05) for number in range(60)], "left", concurrency=2)
+
+    async def work() -> None:
+        task = asyncio.create_task(flows.arun_batch(request, mode))
+        await asyncio.to_thread(processes.wait_until, lambda: bool(faults.knocks()))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    state = flows.get_status("left")
+    assert "Interrupted: the task that awaited it was cancelled" in str(state.model_dump().get("error"))
+    assert 0 < len(faults.knocks()) < 60
+    assert flows.resume_batch("left", "legacy").success_count == 60
+    assert set(faults.knocks().values()) == {1}
+
+
+def test_a_cancelled_task_that_has_claimed_nothing_yet_ends(request_of: Any) -> None:
+    request = request_of([faults.document(f"d{number}", seconds=0.05) for number in range(60)], "early")
+
+    async def work() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(flows.arun_batch(request), timeout=0)
+
+    asyncio.run(work())
+    assert len(faults.knocks()) < 60
+
+
+def test_bad_input_is_refused_as_by_run_batch(request_of: Any) -> None:
+    with pytest.raises(InvalidInputError, match="concurrency"):
+        asyncio.run(flows.arun_batch(request_of([], concurrency=0)))
