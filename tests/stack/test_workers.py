@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 
 import faults
 import flows
+from compat.ids import derived_id
 from flows import automations
 
 pytestmark = pytest.mark.slow
@@ -126,7 +127,11 @@ def test_a_schedule_fires(client: SyncPrefectClient, server: str, environment: p
     [run] = ask(client, "/flow_runs/filter", mine)
     assert run["auto_scheduled"] is True
     assert run["expected_start_time"][:16] == soon.strftime("%Y-%m-%dT%H:%M")
-    assert [batch.status for batch in flows.list_batches()] == ["completed"]
+    [batch] = flows.list_batches()
+    assert batch.status == "completed"
+    # Of the deployment and the time, so that the same night is the same batch, whichever run brings it.
+    scheduled = datetime.fromisoformat(run["expected_start_time"])
+    assert batch.batch_id == derived_id("knowledge_batch_execution", str(deployment.id), scheduled.isoformat())
 
 
 def test_a_run_whose_worker_died_with_it_is_marked_crashed(client: SyncPrefectClient, server: str, tmp_path: Path) -> None:
