@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,36 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
-    """A database of the test's own on the session's server."""
+    """An empty database of the test's own on the session's server."""
+    with fresh_database(postgres_url, "template1") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """The name of a database with tables, of which others are copies: sooner than making them each time."""
+    with fresh_database(postgres_url, "template1") as url:
+        postgres.upgrade(url)
+        yield str(sqlalchemy.make_url(url).database)
+
+
+@contextmanager
+def fresh_database(server: str, template: str) -> Iterator[str]:
     name = f"kb_{uuid.uuid4().hex[:12]}"
-    administrator = sqlalchemy.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    administrator = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
     with administrator.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield sqlalchemy.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield sqlalchemy.make_url(server).set(database=name).render_as_string(hide_password=False)
     with administrator.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     administrator.dispose()
+
+
+@pytest.fixture
+def upgraded_postgres_database(postgres_url: str, postgres_template: str) -> Iterator[str]:
+    """A database of the test's own, with tables."""
+    with fresh_database(postgres_url, postgres_template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -82,10 +104,8 @@ def environment(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture(params=["sqlite", "postgresql"])
 def on_any_database(environment: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """The environment, on each of the two databases in turn."""
-    url = str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_database"))
+    url = str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "upgraded_postgres_database"))
     environment.setenv("KNOWLEDGE_DATABASE_URL", url)
-    if request.param == "postgresql":
-        postgres.upgrade(url)
     return url
 
 

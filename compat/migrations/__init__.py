@@ -4,7 +4,7 @@ A change of the schema is a change of ``compat.schema`` and a revision in ``vers
 written before it; ``REVISIONS`` lists it last. A test holds the two together, on both databases.
 """
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
 
 from compat.schema import Base, BatchRun
 
@@ -12,13 +12,20 @@ REVISIONS = ("0001", "0002")
 HEAD = REVISIONS[-1]
 # Of our own: Prefect's server keeps its version in ``alembic_version``, and may share a database with us.
 TABLE = "knowledge_schema_version"
+# As Alembic makes it.
+_VERSIONS = Table(
+    TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{TABLE}_pkc"),
+)
 
 
 def current(connection: Connection) -> str | None:
     """The schema's version; None where there are no tables of ours."""
     tables = inspect(connection)
     if tables.has_table(TABLE):
-        version: str | None = connection.execute(text(f"SELECT version_num FROM {TABLE}")).scalar()  # noqa: S608 -- ours
+        version: str | None = connection.execute(select(_VERSIONS.c.version_num)).scalar()
         return version
     # The first tables were written without saying which they are.
     return REVISIONS[0] if tables.has_table(BatchRun.__tablename__) else None
@@ -26,17 +33,17 @@ def current(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection, version: str | None) -> None:
     """Brings a database of this version to the newest, in the connection's transaction."""
-    # Imported here: what is up to date needs no Alembic, and that is nearly every start of a process.
+    if version is None:
+        # The same as all revisions one after the other, without what Alembic takes to load.
+        Base.metadata.create_all(connection)
+        _VERSIONS.create(connection)
+        connection.execute(_VERSIONS.insert().values(version_num=HEAD))
+        return
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "compat:migrations")
     config.attributes["connection"] = connection
-    if version is None:
-        # The same as all revisions one after the other, and faster.
-        Base.metadata.create_all(connection)
-        command.stamp(config, HEAD)
-        return
     command.stamp(config, version)
     command.upgrade(config, HEAD)

@@ -18,6 +18,7 @@ EXAMPLES = [
     errors.ExtractorNotFoundError("x", "no such module"),
     errors.ExtractorOutputError("graph: no"),
     errors.LeaseLostError("b"),
+    errors.SchemaVersionError("main", None, "0002"),
 ]
 
 

@@ -23,6 +23,9 @@ import flows
 from compat.store import Store
 from flows import deployed, upkeep
 
+# One server for all of them.
+pytestmark = pytest.mark.xdist_group("standing server")
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -48,6 +48,7 @@ def terminal(environment: pytest.MonkeyPatch, prefect_server: None, request_of: 
     return processes.environment(PATH=path, PREFECT_HOME=str(tmp_path / "prefect"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handoff", HANDOFFS, ids=lambda path: path.stem)
 def test_every_command_prints_what_is_said(handoff: Path, terminal: dict[str, str], tmp_path: Path) -> None:
     shell = shutil.which("bash")

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import httpx
 import processes
 import psutil
 import pytest
+import readme
 import stacks
 
 import faults
 import flows
+
+# One stack for all of them.
+pytestmark = pytest.mark.xdist_group("stack")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,19 @@ def test_a_run_in_each_mode_bears_its_batch_and_shows_what_came_of_it(
         assert f"| Mode | {mode}, asked for by the caller |" in shown["batch-summary"]
         assert [row["document"] for row in json.loads(shown["batch-documents"])] == ["bad", "good"]
         assert flows.get_status(f"a batch in {mode}").model_dump()["_tag"] == "BatchState.Completed"
+
+
+def test_readmes_deployment_runs(stack: stacks.Stack) -> None:
+    # What the sample's documents are to the stack's extractor is not JSON, so the run fails; it is run all the same.
+    command = readme.example("deployment").strip().removeprefix("prefect ").split()
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *command],
+        capture_output=True,
+        text=True,
+        env=processes.environment(PREFECT_API_URL=f"{stack.page}/api"),
+    )
+    assert "Creating flow run for deployment 'run-batch/on-demand'" in done.stdout
+    assert "Flow run finished in state" in done.stdout
 
 
 def test_a_runs_log_bears_batch_and_document_ids(stack: stacks.Stack, folder: Path) -> None:
