@@ -170,7 +170,6 @@ class AttemptWriter:
             standing = {"outcome": "succeeded", "extraction": extraction.model_dump(mode="json")}
             self._settle(connection, started, standing, {"completed_documents": BatchExecution.completed_documents + 1, **counts})
             self._write_mentions(connection, started, graph.entities)
-            self._tape(connection, started)
             event = DocumentCompleted(
                 batch_id=claim.batch_id, document_id=started.document_id, entity_count=entities, relation_count=relations
             )
@@ -196,7 +195,7 @@ class AttemptWriter:
             }
             counts = {"failed_documents": BatchExecution.failed_documents + 1} if exhausted else {}
             self._settle(connection, started, standing, counts)
-            self._tape(connection, started, **{name: value for name, value in standing.items() if name.startswith("error_")})
+            self._tape(connection, started, {name: value for name, value in standing.items() if name.startswith("error_")})
             if exhausted or self.policy.owner == "orchestrator":
                 event = DocumentFailed(batch_id=claim.batch_id, document_id=started.document_id, error=error.text)
                 events.emit(connection, self._event_key("ended", started), event, started.document_id)
@@ -233,8 +232,8 @@ class AttemptWriter:
             statement = update(WorkflowExecution).where(WorkflowExecution.id == started.execution_id).values(**values)
             self._best_effort(connection, started, "execution row", lambda: connection.execute(statement))
 
-    def _tape(self, connection: Connection, started: Started, **error: Any) -> None:
-        """In shadow mode, what the extractor gave; the shadow replays it. The batch goes on without."""
+    def _tape(self, connection: Connection, started: Started, error: dict[str, Any]) -> None:
+        """In shadow mode, what the extractor failed of; the shadow replays it. The batch goes on without."""
         if self.claim.mode == Mode.SHADOW:
             key = {"batch_id": self.claim.batch_id, "document_id": started.document_id}
             row = {**key, "generation": started.generation, "attempt": started.number, **error}

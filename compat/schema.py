@@ -215,10 +215,10 @@ class DocumentOutcome(Base):
 
 
 class TapeRow(Base):
-    """What the extractor gave legacy at one attempt in shadow mode: an error, or the extraction that is the outcome.
+    """What the extractor failed of at one attempt in shadow mode.
 
-    An extraction is the larger part of what an attempt writes, and its outcome holds it already: a copy here cost
-    legacy five percent.
+    The attempt that succeeds ends its document, so what it gave is the outcome's extraction: a copy of that here cost
+    legacy up to a tenth of its time.
     """
 
     __tablename__ = "knowledge_tape"
@@ -226,10 +226,10 @@ class TapeRow(Base):
     document_id: Mapped[str] = mapped_column(primary_key=True)
     generation: Mapped[int] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
-    error_class: Mapped[str | None]
-    error_message: Mapped[str | None]
-    error_terminal: Mapped[bool | None]
-    error_args: Mapped[list[Any] | None]
+    error_class: Mapped[str]
+    error_message: Mapped[str]
+    error_terminal: Mapped[bool]
+    error_args: Mapped[list[Any]]
 
 
 class ShadowSubmission(Base):

@@ -107,32 +107,41 @@ class Tape:
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
         """The output of this attempt. Raises the error that legacy saw, or TapeGapError."""
         document_id = config.document_id
-        made = select(DocumentOutcome.attempts).where(
+        query = select(DocumentOutcome).where(
             DocumentOutcome.batch_id == self.batch_id, DocumentOutcome.document_id == document_id
         )
         with self.shadow.read() as connection:
-            attempt = (connection.execute(made).scalar() or 0) + 1
-        taped = select(TapeRow).where(TapeRow.batch_id == self.batch_id, TapeRow.document_id == document_id)
-        extracted = select(DocumentOutcome.extraction).where(
-            DocumentOutcome.batch_id == self.batch_id, DocumentOutcome.document_id == document_id
-        )
+            made = connection.execute(query).first()
+        attempt = made.attempts + 1 if made else 1
         with self.recorded.read() as connection:
             # A resumed document's last generation is the one that its outcome came of.
-            last = connection.execute(taped.order_by(TapeRow.generation.desc()).limit(1)).first()
-            query = taped.where(TapeRow.attempt == attempt, TapeRow.generation == (last.generation if last else 0))
-            row = connection.execute(query).first()
-            if row is not None and row.error_class is None:
-                return ExtractionResult.model_validate(connection.execute(extracted).scalar())
-        if row is None:
+            outcome = connection.execute(query).first()
+            failed = select(TapeRow).where(
+                TapeRow.batch_id == self.batch_id,
+                TapeRow.document_id == document_id,
+                TapeRow.generation == (outcome.generation if outcome else 0),
+                TapeRow.attempt == attempt,
+            )
+            row = connection.execute(failed).first()
+        if row is not None:
+            raise ReplayedError(StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args)))
+        if outcome is None or outcome.outcome != "succeeded" or outcome.attempts != attempt:
             raise TapeGapError(document_id, attempt)
-        raise ReplayedError(StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ())))
+        return ExtractionResult.model_validate(outcome.extraction)
 
 
-def taped_attempts(database: Database, batch_id: str) -> set[tuple[str, int, int]]:
-    """What the tape holds of a batch: (document id, generation, attempt)."""
+def tape_gaps(store: Reader, batch_id: str) -> int:
+    """How many of the attempts that a shadow would make the tape doesn't hold. Raises BatchNotFoundError."""
     query = select(TapeRow.document_id, TapeRow.generation, TapeRow.attempt).where(TapeRow.batch_id == batch_id)
-    with database.read() as connection:
-        return {(row.document_id, row.generation, row.attempt) for row in connection.execute(query)}
+    with store.database.read() as connection:
+        taped = {tuple(row) for row in connection.execute(query)}
+    failed = {
+        (document.document_id, attempt.generation, attempt.number)
+        for document in store.attempts(batch_id)
+        for attempt in document.by_generation().get(document.generation, ())
+        if not (document.outcome == "succeeded" and attempt.number == document.counted)
+    }
+    return len(failed - taped)
 
 
 def clear(store: Reader, batch_id: str) -> None:

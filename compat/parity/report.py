@@ -17,7 +17,7 @@ from compat.parity.diff import RISKS, Difference, Ignore, Risk, Rules, Tolerance
 from compat.parity.frames import KEYS, NOTHING, Side, frames_of
 from compat.parity.versions import Versions, versions
 from compat.reader import Reader
-from compat.shadows import taped_attempts
+from compat.shadows import tape_gaps
 
 Verdict = Literal["parity", "diverged", "inconclusive"]
 SAMPLES = 20
@@ -162,7 +162,7 @@ def compare_batch(
     noise = 0
     if channel == "live" and baseline is not None:
         found, noise = baseline.above_noise(found, one)
-    verdict, headline = _verdict(found, one, channel, baseline, gaps=_tape_gaps(legacy, batch_id) if channel == "tape" else 0)
+    verdict, headline = _verdict(found, one, channel, baseline, gaps=tape_gaps(legacy, batch_id) if channel == "tape" else 0)
     config = legacy.config(batch_id)
     counts = Counter(each.risk for each in found)
     return ParityReport(
@@ -203,16 +203,6 @@ def _verdict(
         # Two empty sides are equal, and say nothing.
         return "inconclusive", "nothing differs, and no document was compared"
     return "parity", f"{legacy.documents} documents, {legacy.attempts} attempts, no difference"
-
-
-def _tape_gaps(legacy: Reader, batch_id: str) -> int:
-    taped = taped_attempts(legacy.database, batch_id)
-    made = {
-        (document.document_id, attempt.generation, attempt.number)
-        for document in legacy.attempts(batch_id)
-        for attempt in document.by_generation().get(document.generation, ())
-    }
-    return len(made - taped)
 
 
 def _stages(one: Side, other: Side, found: Sequence[Difference]) -> dict[str, Stage]:

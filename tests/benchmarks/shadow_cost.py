@@ -21,7 +21,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 FOLDER = TESTS.parents[1] / "shared" / "data" / "redocred"
 TIMES = 10
-DOCUMENTS = 400
+DOCUMENTS = 250
 
 
 def hang(connection: socket.socket) -> None:

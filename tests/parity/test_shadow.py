@@ -74,7 +74,7 @@ def test_an_empty_batch_is_no_evidence(environment: pytest.MonkeyPatch, request_
 
 
 def test_the_tape_is_off_outside_of_shadow_mode(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    batch = flows.run_batch(request_of([faults.document("a")]), "legacy").batch_id
+    batch = flows.run_batch(request_of([faults.document("a", fail=1)]), "legacy").batch_id
     with Store.from_settings().database.read() as connection:
         assert connection.execute(select(TapeRow)).all() == []
     report = shadow_of(batch)

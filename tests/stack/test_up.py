@@ -18,8 +18,8 @@ import stacks
 import faults
 import flows
 
-# One stack for all of them.
-pytestmark = pytest.mark.xdist_group("stack")
+# Slow, and run by .ci/run all the same: a stack takes half a minute to be there. One for all of them.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +162,12 @@ def test_ctrl_c_leaves_no_process_and_the_batch_in_work_can_go_on(
     assert flows.resume_batch("interrupted", "legacy").success_count == 60
 
 
-@pytest.mark.slow
 def test_sigterm_leaves_no_process(tmp_path: Path) -> None:
     with stacks.up(tmp_path) as stack:
         assert stack.end(signal.SIGTERM) == 0
         assert stack.survivors() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", ["server", "worker"])
 def test_a_part_that_dies_ends_all_and_its_log_is_named(tmp_path: Path, part: str) -> None:
     with stacks.up(tmp_path) as stack:

@@ -50,10 +50,10 @@ def upgrade() -> None:
         sa.Column("document_id", TEXT, nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("error_class", TEXT, nullable=True),
-        sa.Column("error_message", TEXT, nullable=True),
-        sa.Column("error_terminal", sa.Boolean(), nullable=True),
-        sa.Column("error_args", JSON, nullable=True),
+        sa.Column("error_class", TEXT, nullable=False),
+        sa.Column("error_message", TEXT, nullable=False),
+        sa.Column("error_terminal", sa.Boolean(), nullable=False),
+        sa.Column("error_args", JSON, nullable=False),
         sa.PrimaryKeyConstraint("batch_id", "document_id", "generation", "attempt"),
     )
     op.create_index("ix_knowledge_batch_document_content", "knowledge_batch_document", ["content_hash", "ontology_hash"])
