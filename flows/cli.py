@@ -269,6 +269,22 @@ def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy, e
     mode_show()
 
 
+@mode_app.command(name="demote")
+def mode_demote(
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; it stands at every batch that goes to legacy for it.")],
+) -> None:
+    """Send every batch to legacy, whatever callers, environments and the stored mode say, until: mode restore."""
+    flows.demote(reason)
+    mode_show()
+
+
+@mode_app.command(name="restore")
+def mode_restore() -> None:
+    """End a demotion: callers, environments and the stored mode are heard again."""
+    flows.demote(None)
+    mode_show()
+
+
 @retries_app.command(name="audit")
 def retries_audit(
     batch_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One batch; without it all of them.")] = None,

@@ -24,7 +24,7 @@ from compat.contracts import (
     Completed,
     Failed,
 )
-from compat.errors import BatchInfrastructureError, LeaseLostError
+from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
 from compat.ids import new_id
 from compat.intake import Request
 from compat.modes import Decision, Mode, decide, parse_mode
@@ -179,6 +179,16 @@ def set_mode(mode: str | None) -> None:
     if mode is not None:
         parse_mode(mode)
     Store.from_settings().set_switch("mode", mode)
+
+
+def demote(reason: str | None) -> None:
+    """Sends every batch to legacy, from the next one on, whatever callers, environment and switch ask for; None ends that.
+
+    The reason stands at every batch that it moved. Raises InvalidInputError for an empty one.
+    """
+    if reason is not None and not reason.strip():
+        raise InvalidInputError([Problem("REASON", reason, "say why; it stands at every batch that goes to legacy for it")])
+    Store.from_settings().set_switch("latch", reason)
 
 
 def _run(request: Request, mode: str | None) -> tuple[Store, str]:

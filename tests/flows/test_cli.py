@@ -13,6 +13,8 @@ import pytest
 import faults
 import flows
 from compat.contracts import BatchResult
+from compat.overview import overview
+from compat.store import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -244,6 +246,18 @@ def test_mode_set_is_heard_by_the_next_process(command: Command) -> None:
     assert command("mode", "show").stdout == "engine (set by knowledge-batch mode set)\n"
     assert command("mode", "show", KNOWLEDGE_WORKFLOW_MODE="legacy").stdout == "legacy (set by KNOWLEDGE_WORKFLOW_MODE)\n"
     assert command("mode", "set", "enigne").returncode == 2
+
+
+def test_a_demotion_is_heard_before_every_other_voice_until_it_is_ended(command: Command, source: Path) -> None:
+    command("mode", "set", "engine")
+    demoted = command("mode", "demote", "divergence in R2")
+    assert (demoted.returncode, demoted.stdout) == (0, "legacy (demoted: divergence in R2)\n")
+    ran = command("run", str(source), "--mode", "engine", "--batch-id", "moved", KNOWLEDGE_WORKFLOW_MODE="engine")
+    assert ran.returncode == 0
+    moved = overview(Store.from_settings().database, "moved", most=0)
+    assert (moved.mode, moved.reason) == ("legacy", "demoted: divergence in R2")
+    assert command("mode", "demote", " ").returncode == 2
+    assert command("mode", "restore").stdout == "engine (set by knowledge-batch mode set)\n"
 
 
 def test_a_postgresql_without_tables_exits_4_until_it_is_upgraded(

@@ -96,6 +96,20 @@ def test_a_run_in_each_mode_bears_its_batch_and_shows_what_came_of_it(
         assert flows.get_status(f"a batch in {mode}").model_dump()["_tag"] == "BatchState.Completed"
 
 
+def test_the_forms_mode_goes_through_the_switch_like_every_other(
+    stack: stacks.Stack, folder: Path, store_of_stack: None
+) -> None:
+    source = stacks.source(folder / "demoted", [faults.document("a")])
+    flows.demote("a test of the way back")
+    try:
+        run_id = stack.start("run-batch/on-demand", source=source, mode="engine", batch_id="demoted")
+        run = stack.wait_for(run_id)
+    finally:
+        flows.demote(None)
+    assert run["name"] == "demoted (legacy)"
+    assert "| Mode | legacy, demoted: a test of the way back |" in stack.artifacts(run_id)["batch-summary"]
+
+
 def test_readmes_deployment_runs(stack: stacks.Stack) -> None:
     # What the sample's documents are to the stack's extractor is not JSON, so the run fails; it is run all the same.
     command = readme.example("deployment").strip().removeprefix("prefect ").split()
