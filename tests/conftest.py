@@ -1,9 +1,7 @@
 """Real parts for every test: a Prefect server for the session, a store of its own, the scripted extractor."""
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,32 @@ import postgres
 
 TESTS = Path(__file__).parent
 DATA = TESTS.parents[1] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="where stores lie; with postgresql only the tests that have one are run, and not those that run on both anyway",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("database") == "sqlite":
+        return
+    kept, left_out = [], []
+    for item in items:
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
+        (kept if "database_kind" in fixtures and "on_any_database" not in fixtures else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session")
+def database_kind(pytestconfig: pytest.Config) -> str:
+    """The database that this run of the suite has its stores on."""
+    return str(pytestconfig.getoption("database"))
 
 
 @pytest.fixture(scope="session")
@@ -57,44 +81,38 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
     """An empty database of the test's own on the session's server."""
-    with fresh_database(postgres_url, "template1") as url:
+    with postgres.fresh(postgres_url) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_url: str) -> Iterator[str]:
     """The name of a database with tables, of which others are copies: sooner than making them each time."""
-    with fresh_database(postgres_url, "template1") as url:
+    with postgres.fresh(postgres_url) as url:
         postgres.upgrade(url)
         yield str(sqlalchemy.make_url(url).database)
-
-
-@contextmanager
-def fresh_database(server: str, template: str) -> Iterator[str]:
-    name = f"kb_{uuid.uuid4().hex[:12]}"
-    administrator = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-    with administrator.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield sqlalchemy.make_url(server).set(database=name).render_as_string(hide_password=False)
-    with administrator.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    administrator.dispose()
 
 
 @pytest.fixture
 def upgraded_postgres_database(postgres_url: str, postgres_template: str) -> Iterator[str]:
     """A database of the test's own, with tables."""
-    with fresh_database(postgres_url, postgres_template) as url:
+    with postgres.fresh(postgres_url, postgres_template) as url:
         yield url
 
 
 @pytest.fixture
-def environment(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment of the test's own: home, SQLite, the scripted extractor, and no long waits."""
+def store_url(database_kind: str, request: pytest.FixtureRequest) -> str:
+    """The URL of a store of the test's own."""
+    return str(request.getfixturevalue("sqlite_url" if database_kind == "sqlite" else "upgraded_postgres_database"))
+
+
+@pytest.fixture
+def environment(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment of the test's own: home, store, the scripted extractor, and no long waits."""
     for name in [name for name in os.environ if name.startswith("KNOWLEDGE_") and not name.startswith("KNOWLEDGE_TEST_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KNOWLEDGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("KNOWLEDGE_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("KNOWLEDGE_DATABASE_URL", store_url)
     monkeypatch.setenv("KNOWLEDGE_EXTRACTOR", faults.NAME)
     monkeypatch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.001")
     monkeypatch.setenv(faults.DOOR, str(tmp_path / "door"))

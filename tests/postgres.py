@@ -6,9 +6,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import sqlalchemy
 
 from compat.database import SHADOW, Database
 
@@ -17,6 +20,19 @@ def upgrade(url: str) -> None:
     """As ``knowledge-batch db upgrade`` does it."""
     for namespace in (None, SHADOW):
         Database(url, namespace, upgrade=True).engine.dispose()
+
+
+@contextmanager
+def fresh(server: str, template: str = "template1") -> Iterator[str]:
+    """A database of the caller's own on a server, as a copy of another one that nobody has open; yields its URL."""
+    name = f"kb_{uuid.uuid4().hex[:12]}"
+    administrator = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with administrator.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield sqlalchemy.make_url(server).set(database=name).render_as_string(hide_password=False)
+    with administrator.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    administrator.dispose()
 
 
 def binaries() -> Path | None:

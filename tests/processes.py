@@ -50,6 +50,40 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0, pause: floa
 
 
 @contextmanager
+def prefect_worker(api: str, folder: Path, pool: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker that is named as its folder, with a PREFECT_HOME of its own, as on a machine of its own."""
+    folder.mkdir()
+    variables = {
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", folder.name]
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *options],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=environment(**variables),
+            # A group of its own, so that its runs get the signal too.
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                # Told to end while it looks for cancelled runs, a worker of Prefect 3.8 may wait for them for ever.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
 def prefect_server(folder: Path) -> Iterator[tuple[str, Callable[[int], None]]]:
     """A Prefect server of the test's own: its API's URL, and what sends a signal to all of its processes."""
     with socket.socket() as free:

@@ -64,6 +64,7 @@ def old(sqlite_url: str, environment: pytest.MonkeyPatch, tmp_path: Path) -> str
     with sqlite3.connect(tmp_path / "home" / "knowledge.db") as connection:
         connection.executescript(OLD.read_text(encoding="utf-8"))
     connection.close()
+    environment.setenv("KNOWLEDGE_DATABASE_URL", sqlite_url)
     return sqlite_url
 
 

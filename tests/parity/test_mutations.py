@@ -5,18 +5,22 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.engine import make_url
 from sqlalchemy.sql.schema import Table
 
 import faults
 import flows
 import legacy
+import postgres
 from compat.contracts import BatchParams
-from compat.database import Database
+from compat.database import SHADOW, Database
 from compat.modes import Decision, Mode
 from compat.parity.report import compare_batch
 from compat.recorder import Recorder
@@ -339,13 +343,39 @@ def the_batch_ends_before_its_documents(connection: Connection, random: random.R
 # --- The pair that is changed -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A database that holds legacy's batch and its shadow, closed, so that it can be copied."""
+
+    owner: str
+    url: str
+
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator[str]:
+        """The URL of a copy with both sides."""
+        url = make_url(self.url)
+        assert url.database is not None
+        if url.get_backend_name() == "sqlite":
+            shutil.copytree(Path(url.database).parent, folder / "copy")
+            yield url.set(database=str(folder / "copy" / "knowledge.db")).render_as_string()
+            return
+        with postgres.fresh(self.url, url.database) as copy:
+            yield copy
+
+
 @pytest.fixture(scope="module", params=list(OWNERS))
-def pair(request: pytest.FixtureRequest, prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Legacy's batch and its shadow, as files; both owners of retries."""
+def pair(
+    request: pytest.FixtureRequest, database_kind: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """A batch and its shadow, under both owners of retries."""
     folder = tmp_path_factory.mktemp("pair")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KNOWLEDGE_HOME", str(folder))
-        patch.setenv("KNOWLEDGE_DATABASE_URL", f"sqlite:///{folder / 'knowledge.db'}")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        url = f"sqlite:///{folder / 'home' / 'knowledge.db'}"
+        if database_kind == "postgresql":
+            server, template = request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_template")
+            url = stack.enter_context(postgres.fresh(server, template))
+        patch.setenv("KNOWLEDGE_HOME", str(folder / "home"))
+        patch.setenv("KNOWLEDGE_DATABASE_URL", url)
         patch.setenv("KNOWLEDGE_EXTRACTOR", faults.NAME)
         patch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.001")
         patch.setenv(faults.DOOR, str(folder / "door"))
@@ -362,21 +392,20 @@ def pair(request: pytest.FixtureRequest, prefect_server: None, tmp_path_factory:
         assert run_shadow(main, shadow, BATCH, "tape").verdict == "parity"
         for store in (main, shadow):
             store.database.engine.dispose()
-        yield folder
+        yield Pair(request.param, url)
 
 
 @pytest.mark.parametrize(("name", "risk", "alter"), [pytest.param(*each, id=each[0]) for each in MUTATIONS])
 def test_a_change_of_the_engines_side_is_reported_in_its_risk(
-    pair: Path, tmp_path: Path, name: str, risk: str, alter: Change
+    pair: Pair, tmp_path: Path, name: str, risk: str, alter: Change
 ) -> None:
-    legacy_side = Store(Database(f"sqlite:///{pair / 'knowledge.db'}"))
-    shutil.copy(pair / "knowledge.shadow.db", tmp_path / "changed.db")
-    engine_side = Store(Database(f"sqlite:///{tmp_path / 'changed.db'}"))
-    with engine_side.database.write() as connection:
-        alter(connection, random.Random(f"{pair.name} {name}"))  # noqa: S311 -- seeded, so that it can be run again
-    report = compare_batch(legacy_side, engine_side, BATCH)
-    for store in (legacy_side, engine_side):
-        store.database.engine.dispose()
+    with pair.copied(tmp_path) as url:
+        legacy_side, engine_side = Store(Database(url)), Store(Database(url, SHADOW))
+        with engine_side.database.write() as connection:
+            alter(connection, random.Random(f"{pair.owner} {name}"))  # noqa: S311 -- seeded, so that it can be run again
+        report = compare_batch(legacy_side, engine_side, BATCH)
+        for store in (legacy_side, engine_side):
+            store.database.engine.dispose()
     assert report.verdict == "diverged"
     assert report.counts[risk] > 0, json.dumps(report.to_dict()["samples"], indent=1)
 

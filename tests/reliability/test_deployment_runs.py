@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,24 +39,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def client(server: str, on_sqlite: None, tmp_path: Path) -> Iterator[SyncPrefectClient]:
     """A client of the server, with the deployment there and a worker at work in this test's environment."""
-    variables = {"PREFECT_API_URL": server, "PREFECT_HOME": str(tmp_path / "worker"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
         source = deployed.run_batch.from_source(source=str(REPOSITORY), entrypoint="flows/deployed.py:run_batch")
         source.deploy(name=tmp_path.name, work_pool_name="processes", print_next_steps=False, ignore_warnings=True, build=False)  # type: ignore[union-attr]
-        with (tmp_path / "worker.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", "processes", "--type", "process"],
-                stdout=log,
-                stderr=log,
-                cwd=tmp_path,
-                env=processes.environment(**variables),
-                start_new_session=True,
-            )
-        try:
+        with processes.prefect_worker(server, tmp_path / "worker", "processes"):
             yield client
-        finally:
-            os.killpg(worker.pid, signal.SIGTERM)
-            worker.wait(timeout=60)
 
 
 @pytest.fixture

@@ -96,9 +96,7 @@ def test_a_run_in_each_mode_bears_its_batch_and_shows_what_came_of_it(
         assert flows.get_status(f"a batch in {mode}").model_dump()["_tag"] == "BatchState.Completed"
 
 
-def test_the_forms_mode_goes_through_the_switch_like_every_other(
-    stack: stacks.Stack, folder: Path, store_of_stack: None
-) -> None:
+def test_the_forms_mode_goes_through_the_switch_like_every_other(stack: stacks.Stack, folder: Path, store_of_stack: None) -> None:
     source = stacks.source(folder / "demoted", [faults.document("a")])
     flows.demote("a test of the way back")
     try:

@@ -1,12 +1,9 @@
 """Prefect's own parts as an operator runs them: deployments by `prefect deploy`, workers on one pool, schedules, dead runs."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -57,33 +54,6 @@ def prefect(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *arguments]
 
 
-@contextmanager
-def worker(server: str, folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker with a folder and a PREFECT_HOME of its own, as on a machine of its own."""
-    folder.mkdir()
-    variables = {
-        "PREFECT_API_URL": server,
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    }
-    with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            prefect("worker", "start", "--pool", POOL, "--type", "process", "--name", folder.name, *options),
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=processes.environment(**variables),
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
-
-
 def ask(client: SyncPrefectClient, path: Any, body: dict[str, Any]) -> Any:
     return client.request("POST", path, json=body).json()
 
@@ -102,8 +72,8 @@ def test_two_workers_share_ten_batches(client: SyncPrefectClient, server: str, t
     source = stacks.source(tmp_path / "source", [faults.document("a"), faults.document("b")])
     runs = [start(client, source=source, mode=("legacy", "engine")[number % 2], batch_id=f"b{number}") for number in range(10)]
     with (
-        worker(server, tmp_path / "first", "--limit", "1"),
-        worker(server, tmp_path / "second", "--limit", "1"),
+        processes.prefect_worker(server, tmp_path / "first", POOL, "--limit", "1"),
+        processes.prefect_worker(server, tmp_path / "second", POOL, "--limit", "1"),
     ):
         processes.wait_until(lambda: states(client, runs) == {"Completed": 10}, SECONDS)
     assert {batch.batch_id for batch in flows.list_batches() if batch.status == "completed"} == {f"b{n}" for n in range(10)}
@@ -122,7 +92,7 @@ def test_a_schedule_fires(client: SyncPrefectClient, server: str, environment: p
     schedule = {"schedule": {"cron": f"{soon.minute} {soon.hour} * * *", "timezone": "Etc/UTC"}, "active": True}
     client.request("POST", "/deployments/{id}/schedules", path_params={"id": deployment.id}, json=[schedule])
     mine = {"deployments": {"id": {"any_": [str(deployment.id)]}}, "flow_runs": {"state": {"name": {"any_": ["Completed"]}}}}
-    with worker(server, tmp_path / "nightly"):
+    with processes.prefect_worker(server, tmp_path / "nightly", POOL):
         processes.wait_until(lambda: bool(ask(client, "/flow_runs/filter", mine)), SECONDS)
     [run] = ask(client, "/flow_runs/filter", mine)
     assert run["auto_scheduled"] is True
@@ -138,7 +108,7 @@ def test_a_run_whose_worker_died_with_it_is_marked_crashed(client: SyncPrefectCl
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
         automations.apply()
     source = stacks.source(tmp_path / "source", [faults.document(f"d{number}", seconds=0.5) for number in range(400)])
-    with worker(server, tmp_path / "dying") as process:
+    with processes.prefect_worker(server, tmp_path / "dying", POOL) as process:
         run = start(client, source=source, mode="legacy", batch_id="orphan")
         processes.wait_until(lambda: bool(faults.knocks()), SECONDS)
         beats = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}}
