@@ -13,6 +13,8 @@ RESOLUTION_NAME = "resolve_entities"
 ACTIVITY_WAITS = (1.0, 2.0, 4.0)
 ALL_FAILED = "All documents failed"
 CANCELLED_BY_USER = "Batch cancelled by user"
+# How every reason begins for which a batch ended before it was done, and can go on.
+INTERRUPTED = "Interrupted"
 
 RetryOwner = Literal["activity", "orchestrator"]
 

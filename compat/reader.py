@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from compat import events
 from compat.contracts import (
     BatchConfig,
-    BatchParams,
     BatchResult,
     BatchState,
     BatchSummary,
@@ -27,7 +26,7 @@ from compat.contracts import (
 from compat.database import Database
 from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
 from compat.ids import content_hash, derived_id
-from compat.policy import ACTIVITY_NAME, RESOLUTION_NAME
+from compat.policy import ACTIVITY_NAME, INTERRUPTED, RESOLUTION_NAME
 from compat.schema import (
     BatchDocument,
     BatchExecution,
@@ -42,7 +41,7 @@ from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
 
 # Ids in one query; SQLite takes 32,766 parameters.
 BLOCK = 1_000
-# Extractions in memory at a time.
+# Extractions or documents in memory at a time.
 EXTRACTIONS = 100
 
 
@@ -112,6 +111,48 @@ def infrastructure(batch_id: str, operation: str) -> Iterator[None]:
         raise BatchInfrastructureError(batch_id, operation, f"{type(error).__name__}: {error}") from error
 
 
+@dataclass(frozen=True)
+class StoredDocuments:
+    """The documents of a stored request, which are read again each time, a few of them in memory."""
+
+    database: Database
+    batch_id: str
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[DocumentInput]:
+        query = (
+            select(BatchDocument.position, BatchDocument.document_id, BatchDocument.text, OntologyContent.content)
+            .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
+            .where(BatchDocument.batch_id == self.batch_id)
+            .order_by(BatchDocument.position)
+            .limit(EXTRACTIONS)
+        )
+        position = -1
+        while True:
+            with infrastructure(self.batch_id, "batch_get_status"), self.database.read() as connection:
+                rows = connection.execute(query.where(BatchDocument.position > position)).all()
+            for row in rows:
+                # As it came in; it was checked then.
+                yield DocumentInput.model_construct(document_id=row.document_id, text=row.text, ontology_content=row.content)
+                position = row.position
+            if not rows:
+                return
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """A request as it is stored."""
+
+    batch_id: str
+    organization_id: str
+    ontology_id: str
+    documents: StoredDocuments
+    config: BatchConfig
+
+
 class Reader:
     """The batches of one database, and how long one may go without a heartbeat."""
 
@@ -162,7 +203,7 @@ class Reader:
 
     def interrupted(self, batch_id: str) -> str:
         """What is said of a batch whose holder is dead."""
-        return f"Interrupted: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {batch_id}"
+        return f"{INTERRUPTED}: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {batch_id}"
 
     def result(self, batch_id: str) -> BatchResult:
         """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
@@ -272,28 +313,14 @@ class Reader:
             raise BatchNotFoundError(batch_id)
         return BatchConfig.model_validate(run.config)
 
-    def params(self, batch_id: str) -> BatchParams:
+    def request(self, batch_id: str) -> "StoredRequest":
         """The request that the batch was started with. Raises BatchNotFoundError."""
         config = self.config(batch_id)
-        query = (
-            select(BatchDocument.document_id, BatchDocument.text, OntologyContent.content)
-            .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
-            .where(BatchDocument.batch_id == batch_id)
-            .order_by(BatchDocument.position)
-        )
+        asked = select(func.count()).select_from(BatchDocument).where(BatchDocument.batch_id == batch_id)
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
             run = connection.execute(select(BatchRun).where(BatchRun.batch_id == batch_id)).one()
-            documents = [
-                DocumentInput(document_id=row.document_id, text=row.text, ontology_content=row.content)
-                for row in connection.execute(query)
-            ]
-        return BatchParams(
-            batch_id=batch_id,
-            organization_id=run.organization_id,
-            ontology_id=run.ontology_id,
-            documents=tuple(documents),
-            config=config,
-        )
+            documents = StoredDocuments(self.database, batch_id, connection.execute(asked).scalar_one())
+        return StoredRequest(batch_id, run.organization_id, run.ontology_id, documents, config)
 
     def ontologies_hash(self, batch_id: str) -> str:
         """What tells the ontologies of a batch from those of another."""

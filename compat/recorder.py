@@ -238,12 +238,19 @@ class Recorder:
         A batch that was interrupted before all was done ends as failed and can be resumed, unless
         the interruption was how Prefect cancels.
         """
-        if self._interrupted is not None and self.pending():
+        if self._interrupted is not None and (self.pending() or self._is_unresolved()):
             if self._is_cancelled_elsewhere():
                 self.store.cancel(self.claim.batch_id)
                 return self.store.finish(self.claim)
             return self.store.fail(self.claim, f"{self._interrupted}; go on with knowledge-batch resume {self.claim.batch_id}")
         return self.store.finish(self.claim)
+
+    def _is_unresolved(self) -> bool:
+        """Whether entities are still to be resolved; a stop between the last document and that leaves it to a resume."""
+        claim = self.claim
+        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
+            told = events.is_told(connection, claim.batch_id, f"resolution:{claim.generation}:completed")
+        return claim.config.enable_entity_resolution and not told
 
     # --- One attempt ------------------------------------------------------------------------------------------------
 

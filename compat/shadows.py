@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from compat.contracts import ExtractionResult, PipelineConfig, utc_now
 from compat.database import Database
-from compat.errors import BatchAlreadyRunningError, KnowledgeBatchError, ReplayedError, StoredError
+from compat.errors import BatchAlreadyRunningError, BatchNotFoundError, KnowledgeBatchError, ReplayedError, StoredError
+from compat.modes import Mode
+from compat.policy import ALL_FAILED, INTERRUPTED
 from compat.reader import BLOCK, Reader, document_execution_id, extraction_id, run_query
 from compat.schema import (
     BatchDocument,
@@ -22,7 +25,7 @@ from compat.schema import (
     WorkflowExecution,
 )
 from compat.sql import upsert
-from compat.status import TERMINAL
+from compat.status import TERMINAL, RowStatus
 
 # Of a shadow's flow run. "<batch> (shadow)" is the run whose mode is shadow: legacy's.
 RUN_NAME = "shadow of {batch_id}"
@@ -73,6 +76,48 @@ def note(
             .where(ShadowSubmission.batch_id == batch_id, ShadowSubmission.generation == generation)
             .values(status=status, reason=reason, flow_run_id=flow_run_id, updated_at=utc_now())
         )
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a batch was served: the grounds on which an engine may be compared with it.
+
+    ``why_not`` says why it is no ground: the engine had a hand in it, or it did not run to its end.
+    """
+
+    generation: int
+    owner: str | None
+    why_not: str | None
+
+
+def served(store: Reader, batch_id: str) -> Served:
+    """How a batch was served. Raises BatchNotFoundError."""
+    with store.database.read() as connection:
+        run = connection.execute(run_query(batch_id)).first()
+    if run is None:
+        raise BatchNotFoundError(batch_id)
+    return Served(run.generation, run.owner, _why_not(run))
+
+
+def ended_early(store: Reader, batch_id: str) -> str | None:
+    """Why a shadow did not run to its end: somebody ended it. None where it did, or is not there any more."""
+    with store.database.read() as connection:
+        run = connection.execute(run_query(batch_id)).first()
+    if run is None or (run.cancel_requested_at is None and not str(run.error).startswith(INTERRUPTED)):
+        return None
+    return str(run.error)
+
+
+def _why_not(run: Row[Any]) -> str | None:
+    if run.status not in TERMINAL:
+        return "it has not ended"
+    if Mode.ENGINE in (run.mode, run.rolled_back_from):
+        return "the engine had a hand in it, and can't be compared with itself"
+    if run.status == RowStatus.CANCELLED:
+        return "it was cancelled: what it left undone is no ground for comparison"
+    if run.status == RowStatus.FAILED and run.error != ALL_FAILED:
+        return f"it did not run to its end: {run.error}"
+    return None
 
 
 def standing(database: Database, batch_id: str) -> Standing | None:

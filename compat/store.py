@@ -1,5 +1,6 @@
 """The persistence adapter: who holds a batch, how it goes on, and how it ends. Every promise here is a row, never memory."""
 
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from compat import events, shadows
 from compat.contracts import BatchCompleted, BatchConfig, BatchEvent, BatchFailed, utc_now
@@ -21,6 +23,8 @@ from compat.schema import BatchEventRow, BatchExecution, BatchRun, DocumentOutco
 from compat.settings import Settings
 from compat.sql import insert_if_new, upsert
 from compat.status import TERMINAL, RowStatus, check_transition
+
+log = logging.getLogger("knowledge_batch")
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,6 @@ class Store(Reader):
                 "rollbackReason": reason,
             }
             connection.execute(update(WorkflowExecution).where(WorkflowExecution.id == run.execution_id).values(input=row_input))
-            connection.execute(
-                update(BatchRun).where(BatchRun.batch_id == claim.batch_id).values(rolled_back_from=claim.mode.value)
-            )
             return self._take(connection, run, Decision(to, f"rolled back from {claim.mode}: {reason}"), claim.generation)
 
     def _take(self, connection: Connection, run: Row[Any], decision: Decision, generation: int) -> Claim:
@@ -194,6 +195,8 @@ class Store(Reader):
             .where(BatchRun.batch_id == run.batch_id)
             .values(owner=owner, heartbeat_at=utc_now(), generation=generation)
             .values(mode=decision.mode.value, mode_reason=decision.reason)
+            # Also where somebody resumed it elsewhere: what the engine has done of it is no ground for comparison.
+            .values(rolled_back_from=run.mode if Mode.ENGINE == run.mode != decision.mode else run.rolled_back_from)
         )
         claim = replace(_claim_of(run, owner), generation=generation, mode=decision.mode)
         _wish_for_shadow(connection, claim)
@@ -337,9 +340,13 @@ class Store(Reader):
 
 
 def _wish_for_shadow(connection: Connection, claim: Claim) -> None:
-    # Stored with the batch, so that whoever submits the shadow may be late, or another process.
+    # Stored with the batch, so that whoever submits the shadow may be late, or another process. The batch goes on without.
     if claim.mode == Mode.SHADOW:
-        shadows.wish(connection, claim.batch_id, claim.generation)
+        try:
+            with connection.begin_nested():
+                shadows.wish(connection, claim.batch_id, claim.generation)
+        except SQLAlchemyError:
+            log.exception("batch %s: that it is to have a shadow was not stored", claim.batch_id)
 
 
 def _locked_run(connection: Connection, batch_id: str) -> Row[Any]:

@@ -8,9 +8,10 @@ from compat.contracts import utc_now
 from compat.database import Database
 from compat.intake import Request
 from compat.modes import Decision, Mode
-from compat.parity.baseline import Baseline, measure
-from compat.parity.diff import Rules, compare
-from compat.parity.frames import Side, frames_of
+from compat.parity.baseline import Baseline, Subject, measure
+from compat.parity.diff import Rules, compare_pairs
+from compat.parity.frames import pairs
+from compat.parity.versions import versions
 from compat.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Store
@@ -21,23 +22,22 @@ from tasks.extraction import load_extractor
 BATCH_ID = "baseline"
 
 
-def measured(source: str, ontology: str, runs: int, settings: Settings) -> tuple[Baseline, str]:
-    """Runs legacy on a source ``runs`` times and compares every pair. Returns the noise, and the ontologies' hash.
+def measured(source: str, ontology: str, policy: str, runs: int, settings: Settings) -> Baseline:
+    """Runs legacy on a source ``runs`` times and compares every pair.
 
-    Raises InvalidInputError for a source that can't be read.
+    Raises InvalidInputError for a source that can't be read, or a policy that is none.
     """
-    request = sources.load(source, ontology).request(BATCH_ID, {})
-    sides: list[Side] = []
+    request = sources.load(source, ontology).request(BATCH_ID, {"failurePolicy": policy})
     with tempfile.TemporaryDirectory(prefix="knowledge-baseline-") as folder:
-        for number in range(runs):
-            store = Store(Database(f"sqlite:///{folder}/{number}.db"), settings.lease_seconds)
+        stores = [Store(Database(f"sqlite:///{folder}/{number}.db"), settings.lease_seconds) for number in range(runs)]
+        for store in stores:
             _run(store, request, settings)
-            sides.append(frames_of(store, BATCH_ID))
-            ontology_hash = store.ontologies_hash(BATCH_ID)
+        today = utc_now().date()
+        found = [compare_pairs(pairs(one, other, BATCH_ID), Rules(), today) for one, other in combinations(stores, 2)]
+        subject = Subject(stores[0].ontologies_hash(BATCH_ID), policy, settings.extractor, versions().code)
+        for store in stores:
             store.database.engine.dispose()
-    today = utc_now().date()
-    pairs = [(one, other, compare(one, other, Rules(), today)) for one, other in combinations(sides, 2)]
-    return measure(sides, pairs), ontology_hash
+    return measure(subject, runs, found)
 
 
 def _run(store: Store, request: Request, settings: Settings) -> None:

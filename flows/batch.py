@@ -48,6 +48,10 @@ class EngineError(Exception):
     """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
 
 
+class PrefectAwayError(EngineError):
+    """Prefect's API refuses, or stays silent."""
+
+
 def run(claim: Claim, channel: Channel = "batch") -> None:
     """Works through what is missing of a batch in Prefect, in this process, and ends it.
 
@@ -97,12 +101,12 @@ def tell_of_rollback(store: Store, batch_id: str) -> None:
 
 
 def check_api(seconds: float = upkeep.API_SECONDS) -> None:
-    """Raises EngineError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
+    """Raises PrefectAwayError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
         refusal = client.api_healthcheck()
     if refusal is not None:
-        raise EngineError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")
+        raise PrefectAwayError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)

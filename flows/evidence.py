@@ -35,11 +35,13 @@ class ReportNotFoundError(KnowledgeBatchError):
 
 @parity_app.command(name="show")
 def parity_show(batch_id: BatchId, format: Format = "table") -> None:
-    """The newest comparison of a batch: verdict, where the two differ, how much was compared."""
+    """The newest comparison of a batch, or the one of a report's id: verdict, where the two differ, how much was compared."""
     check_format(format)
     found = archive.reports(Store.of_shadows().database, batch_id)
     if not found:
         raise _missing(batch_id)
+    for older in found[1:]:
+        note(f"compared before, at {older.created_at:%Y-%m-%d %H:%M:%S} UTC: {older.verdict}, {older.report_id}")
     if format == "json":
         print_json(found[0].to_dict())
     else:
@@ -81,6 +83,9 @@ def parity_baseline(
     ontology: Annotated[
         str, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.", metavar="FILE")
     ] = "",
+    policy: Annotated[
+        str, typer.Option(help="The policy of the batches that it is to judge.", metavar="POLICY")
+    ] = "continue-on-failure",
     format: Format = "table",
 ) -> None:
     """Measure how often legacy differs from itself; differences of the live channel count only above that."""
@@ -90,8 +95,8 @@ def parity_baseline(
     if runs < 2:
         raise InvalidInputError([Problem("--runs", runs, "legacy can't differ from itself in one run; ask for 2 or more")])
     settings = Settings.load()
-    baseline, ontology_hash = measured(source, ontology, runs, settings)
-    archive.save_baseline(Store.of_shadows(settings).database, ontology_hash, baseline)
+    baseline = measured(source, ontology, policy, runs, settings)
+    archive.save_baseline(Store.of_shadows(settings).database, baseline)
     if format == "json":
         print_json(baseline.to_dict())
         return
@@ -121,12 +126,14 @@ def cutover_check(
 ) -> None:
     """Whether the engine may take over: exit 0 go, 1 no-go, 2 not enough evidence, or none that is fresh."""
     check_format(format)
-    reports = archive.reports(Store.of_shadows().database)
-    checked = gate.check(reports, utc_now(), versions(), min_batches, gate.parse_age(max_age, "--max-age"))
+    age = gate.parse_age(max_age, "--max-age")
+    checked = archive.judged(Store.from_settings().database, Store.of_shadows().database, min_batches, age)
     if format == "json":
         print_json(checked.to_dict())
     else:
         show(_gate_table(checked))
+        if checked.unreported:
+            note(checked.missing)
         now = versions()
         note(f"of knowledge-batch {now.knowledge_batch}, code {now.code}, schema {now.schema}, Prefect {now.prefect}")
     raise typer.Exit(checked.exit_code)

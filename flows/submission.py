@@ -3,13 +3,12 @@
 import logging
 import subprocess
 import sys
-import threading
+from threading import BoundedSemaphore, Thread
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from compat import shadows
-from compat.contracts import Cancelled
 from compat.settings import Settings
 from compat.store import Store
 
@@ -17,31 +16,68 @@ log = logging.getLogger("knowledge_batch")
 
 DEPLOYMENT = "shadow-batch/shadow"
 # How long Prefect may take to answer the submitting process, in seconds. Nobody waits for it.
-API_SECONDS = 60.0
+API_SECONDS = 15.0
+# Processes that submit for this one at a time; each has Prefect loaded.
+SLOTS = 4
+_FREE = BoundedSemaphore(SLOTS)
 # Too many requests, bad gateway, unavailable (Prefect's word for a locked SQLite), gateway timeout.
 BUSY = (429, 502, 503, 504)
 
 
 def request(store: Store, batch_id: str, generation: int) -> None:
-    """Starts the process that submits the shadow, and returns at once. Never raises; `reconcile` makes up for what fails here."""
-    command = [sys.executable, "-m", "flows.submission", batch_id, str(generation)]
+    """Starts the process that submits the shadow, and returns at once. Never raises; `reconcile` makes up for what fails here.
+
+    A Prefect that hangs keeps a few of them waiting at most; whoever finds none free is submitted when one is.
+    """
     try:
-        # Importing Prefect takes a second and its API may hang: neither is for the caller to wait for.
-        # A session of its own: what ends the caller (Ctrl-C) must not end the submission.
-        child = subprocess.Popen(  # noqa: S603 -- our own interpreter
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        # Waited for, so that a long-lived caller gathers no zombies.
-        threading.Thread(target=child.wait, name=f"shadow of {batch_id}", daemon=True).start()
-    except (OSError, RuntimeError) as error:
+        if _FREE.acquire(blocking=False):
+            # Started before this returns: a caller that ends now leaves the process at work.
+            child = _start(batch_id, generation)
+            Thread(target=_see_off, args=(child,), name=f"shadow of {batch_id}", daemon=True).start()
+        else:
+            Thread(target=_wait_for_a_slot, args=(batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
+    except Exception as error:
+        # Whatever this machine has no more of: the batch stands, and its caller is not to hear of it.
         log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
-        _note(store, batch_id, generation, f"no process to submit it could be started: {error}")
+        _note(store, batch_id, generation, f"no process to submit it could be started: {type(error).__name__}: {error}")
+
+
+def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
+    """Its own process: importing Prefect takes a second and its API may hang, and neither is for the caller to wait for."""
+    try:
+        return subprocess.Popen(  # noqa: S603 -- our own interpreter
+            [sys.executable, "-m", "flows.submission", batch_id, str(generation)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # What ends the caller (Ctrl-C) must not end the submission.
+            start_new_session=True,
+        )
+    except BaseException:
+        _FREE.release()
+        raise
+
+
+def _see_off(child: "subprocess.Popen[bytes]") -> None:
+    # Waited for, so that a long-lived caller gathers no zombies.
+    child.wait()
+    _FREE.release()
+
+
+def _wait_for_a_slot(batch_id: str, generation: int) -> None:
+    _FREE.acquire()
+    try:
+        _see_off(_start(batch_id, generation))
+    except Exception:
+        # The wish is a row, and `reconcile` reads it.
+        log.warning("batch %s: its shadow was not submitted yet", batch_id, exc_info=True)
 
 
 def submit(store: Store, batch_id: str, generation: int) -> None:
     """Submits the shadow of an ended batch as a tagged deployment run, and keeps how it went."""
-    if isinstance(store.state(batch_id), Cancelled):
-        _note(store, batch_id, generation, "the batch was cancelled: what it left undone is no ground for comparison")
+    why_not = shadows.served(store, batch_id).why_not
+    if why_not is not None:
+        _note(store, batch_id, generation, why_not)
         return
     try:
         flow_run_id = _submitted(batch_id, generation, store.config(batch_id).failure_policy)
@@ -75,11 +111,17 @@ class ShadowRefusedError(Exception):
 
 def _submitted(batch_id: str, generation: int, policy: str) -> str:
     from prefect.deployments import run_deployment
-    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_REQUEST_TIMEOUT,
+        PREFECT_API_URL,
+        PREFECT_CLIENT_MAX_RETRIES,
+        temporary_settings,
+    )
 
     if not PREFECT_API_URL.value():
         raise ShadowRefusedError("no PREFECT_API_URL: a shadow wants a server that stays, such as `knowledge-batch up` starts")
-    with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: API_SECONDS}):
+    # Once: the wish is kept where nobody answers, and asked again by `reconcile`.
+    with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: API_SECONDS, PREFECT_CLIENT_MAX_RETRIES: 0}):
         # Any: the type allows for a coroutine, which a caller without an event loop never gets.
         run: Any = run_deployment(
             DEPLOYMENT,

@@ -1,22 +1,26 @@
 """Reports and baselines at rest, in the shadow's namespace. Nothing is overwritten."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
+from compat.contracts import utc_now
 from compat.database import Database
 from compat.ids import new_id
-from compat.parity.baseline import Baseline
+from compat.parity import gate
+from compat.parity.baseline import Baseline, Subject
 from compat.parity.report import ParityReport
-from compat.schema import StoredBaseline, StoredReport
+from compat.parity.versions import versions
+from compat.schema import ShadowSubmission, StoredBaseline, StoredReport
 
 
-def save(database: Database, report: ParityReport) -> str:
-    """Keeps a report. Returns its id."""
+def save(database: Database, report: ParityReport) -> None:
+    """Keeps a report."""
     row = {
-        "id": new_id("knowledge_parity_report"),
+        "id": report.report_id,
         "batch_id": report.batch_id,
         "channel": report.channel,
         "verdict": report.verdict,
@@ -25,34 +29,56 @@ def save(database: Database, report: ParityReport) -> str:
     }
     with database.write() as connection:
         connection.execute(insert(StoredReport).values(row))
-    return str(row["id"])
 
 
-def reports(database: Database, batch_id: str | None = None, since: datetime | None = None) -> list[ParityReport]:
-    """The reports of a batch, or of all, the newest first."""
-    query = select(StoredReport.report).order_by(StoredReport.created_at.desc(), StoredReport.id)
-    if batch_id is not None:
-        query = query.where(StoredReport.batch_id == batch_id)
+def reports(database: Database, name: str | None = None, since: datetime | None = None) -> list[ParityReport]:
+    """Reports, the newest first: all, those of a batch, or the one of an id."""
+    query = select(StoredReport.id, StoredReport.report).order_by(StoredReport.created_at.desc(), StoredReport.id)
+    if name is not None:
+        query = query.where((StoredReport.batch_id == name) | (StoredReport.id == name))
     if since is not None:
         query = query.where(StoredReport.created_at >= since)
     with database.read() as connection:
-        return [ParityReport.from_dict(values) for values in connection.execute(query).scalars()]
+        # Reports of the first versions don't bear their id.
+        return [ParityReport.from_dict({**row.report, "report_id": row.id}) for row in connection.execute(query)]
 
 
-def save_baseline(database: Database, ontology_hash: str, baseline: Baseline) -> None:
-    """Keeps a baseline for the ontology and documents that it was measured on."""
+def judged(main: Database, shadows: Database, min_batches: int, max_age: timedelta) -> gate.CutoverCheck:
+    """The gate's answer to what is on record. Raises InvalidInputError for a number of batches that proves nothing."""
+    now = utc_now()
+    oldest = now - max_age
+    with shadows.read() as connection:
+        older = connection.execute(select(func.count()).where(StoredReport.created_at < oldest)).scalar_one()
+    found = reports(shadows, since=oldest)
+    return gate.check(found, now, versions(), min_batches, max_age, older, _unreported(main, found, oldest))
+
+
+def _unreported(main: Database, found: Sequence[ParityReport], since: datetime) -> list[str]:
+    """Batches whose shadow was submitted since then and has not reported. One that was resumed wants a report of its own."""
+    query = select(ShadowSubmission.batch_id, ShadowSubmission.generation)
+    query = query.where(ShadowSubmission.status == "submitted", ShadowSubmission.updated_at >= since)
+    reported = {(report.batch_id, report.generation) for report in found}
+    with main.read() as connection:
+        submitted = connection.execute(query.order_by(ShadowSubmission.updated_at)).tuples().all()
+    return [batch_id for batch_id, generation in submitted if (batch_id, generation) not in reported]
+
+
+def save_baseline(database: Database, baseline: Baseline) -> None:
+    """Keeps a baseline for what it was measured on."""
     row: Mapping[str, Any] = {
         "id": new_id("knowledge_parity_baseline"),
-        "ontology_hash": ontology_hash,
+        "ontology_hash": baseline.subject.ontology_hash,
         "baseline": baseline.to_dict(),
     }
     with database.write() as connection:
         connection.execute(insert(StoredBaseline).values(row))
 
 
-def newest_baseline(database: Database, ontology_hash: str) -> Baseline | None:
-    """The newest baseline that was measured with an ontology; None where there is none."""
-    query = select(StoredBaseline.baseline).where(StoredBaseline.ontology_hash == ontology_hash)
+def newest_baseline(database: Database, subject: Subject) -> Baseline | None:
+    """The newest baseline of this subject; None where there is none, or none of today's code."""
+    query = select(StoredBaseline.baseline).where(StoredBaseline.ontology_hash == subject.ontology_hash)
     with database.read() as connection:
-        values = connection.execute(query.order_by(StoredBaseline.created_at.desc()).limit(1)).scalar()
-    return None if values is None else Baseline.from_dict(values)
+        for values in connection.execute(query.order_by(StoredBaseline.created_at.desc())).scalars():
+            if values.get("subject") == asdict(subject):
+                return Baseline.from_dict(values)
+    return None

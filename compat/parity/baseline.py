@@ -1,19 +1,16 @@
 """The noise of the live channel: how often legacy differs from itself, so that the engine isn't blamed for the extractor."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any, Self
 
-from compat.parity.diff import Difference
-from compat.parity.frames import Side
+from compat.parity.diff import Findings, Risk
 
-# What an extractor decides, and may decide otherwise the next time. Everything else is the runtime's, and has no noise.
-NOISY = frozenset(
-    {"entities", "relations", "mention_rows", "documents", "batch", "document_rows", "activity_rows", "batch_rows", "events"}
-)
-NEVER_NOISE = frozenset({"R2", "R4"})
+# What no extractor has a hand in, whatever a baseline saw: how a batch ended, that it adds up to its documents, and who
+# owned the retries. R4 and what came in are never noise either.
+NEVER_NOISE = frozenset({"batch.terminal_event", "batch.state", "batch.adds_up", "batch_rows.status", "documents.owner"})
 Z95 = 1.96
 
 
@@ -31,9 +28,20 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What a baseline speaks of: batches of one ontology and policy, by one extractor, under one state of the code."""
+
+    ontology_hash: str
+    policy: str
+    extractor: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Baseline:
     """Legacy against legacy over every pair of ``runs`` runs: noise by ``frame.column``, and by document."""
 
+    subject: Subject
     runs: int
     columns: Mapping[str, Noise]
     documents: Mapping[str, Noise]
@@ -44,56 +52,53 @@ class Baseline:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         return cls(
+            Subject(**values["subject"]),
             values["runs"],
             {name: Noise(**noise) for name, noise in values["columns"].items()},
             {name: Noise(**noise) for name, noise in values["documents"].items()},
         )
 
-    def above_noise(self, found: Sequence[Difference], legacy: Side) -> tuple[list[Difference], int]:
+    def above_noise(self, found: Findings) -> tuple[Findings, int]:
         """The differences that legacy's own noise doesn't explain, and how many it does.
 
-        A column's differences are noise where the baseline saw that column differ at all, and the lower end of their
-        rate's interval isn't above the upper end of the baseline's: both rates are samples, the smaller the less they
-        say. What the extractor has no hand in is never noise.
+        A column's differences are noise where the baseline saw that column differ, and the lower end of their rate's
+        interval isn't above the upper end of the baseline's: both rates are samples, the smaller the less they say.
+        The same must hold among the documents that the baseline saw and that never differed in it.
         """
-        groups: defaultdict[str, list[Difference]] = defaultdict(list)
-        for each in found:
-            groups[column_of(each)].append(each)
-        kept: list[Difference] = []
-        for name, group in groups.items():
-            noise = self.columns.get(name)
-            rows = max(len(legacy.frames[group[0].frame]), 1)
-            explained = (
-                noise is not None
-                and noise.differing > 0
-                and group[0].frame in NOISY
-                and group[0].risk not in NEVER_NOISE
-                and wilson(min(len(group), rows), rows)[0] <= noise.interval[1]
-            )
-            if not explained:
-                kept += group
-        return kept, len(found) - len(kept)
+        groups: dict[tuple[Risk, str], Counter[str | None]] = {}
+        for (risk, where, document_id), count in found.counts.items():
+            groups.setdefault((risk, where), Counter())[document_id] += count
+        noise = {place for place, by_document in groups.items() if self._explains(*place, by_document, found)}
+        kept = found.only(lambda risk, where, document_id: (risk, where) not in noise)
+        return kept, found.total - kept.total
+
+    def _explains(self, risk: Risk, where: str, by_document: Counter[str | None], found: Findings) -> bool:
+        seen = self.columns.get(where)
+        if seen is None or not seen.differing or risk == "R4" or where in NEVER_NOISE:
+            return False
+        rows = max(found.rows[where.partition(".")[0]], 1)
+        if wilson(min(by_document.total(), rows), rows)[0] > seen.interval[1]:
+            return False
+        quiet = {name: noise for name, noise in self.documents.items() if not noise.differing and name in found.documents}
+        unquiet = sum(name in quiet for name in by_document)
+        return wilson(unquiet, len(quiet))[0] <= wilson(0, sum(noise.compared for noise in quiet.values()))[1]
 
 
-def column_of(difference: Difference) -> str:
-    """``frame.column``; rows that only one side has count under their kind."""
-    return f"{difference.frame}.{difference.column or difference.kind}"
-
-
-def measure(sides: Sequence[Side], pairs: Sequence[tuple[Side, Side, Sequence[Difference]]]) -> Baseline:
-    """The baseline of the differences between pairs of legacy's own runs."""
+def measure(subject: Subject, runs: int, pairs: Sequence[Findings]) -> Baseline:
+    """The baseline of what pairs of legacy's own runs were found to differ in."""
     differing: Counter[str] = Counter()
     by_document: Counter[str] = Counter()
     compared: Counter[str] = Counter()
-    for one, other, found in pairs:
-        for each in found:
-            differing[column_of(each)] += 1
-        by_document.update({each.document_id for each in found if each.document_id})
-        for name in one.frames:
-            compared[name] += max(len(one.frames[name]), len(other.frames[name]), 1)
-    names = {str(name) for side in sides for name in side.frames["documents"]["document_id"]}
+    for found in pairs:
+        for (_, where, _), count in found.counts.items():
+            differing[where] += count
+        by_document.update(found.by_document().keys())
+        for name, rows in found.rows.items():
+            compared[name] += max(rows, 1)
+    names = {name for found in pairs for name in found.documents}
     return Baseline(
-        len(sides),
+        subject,
+        runs,
         {name: Noise(times, max(compared[name.partition(".")[0]], times)) for name, times in sorted(differing.items())},
         {name: Noise(by_document[name], len(pairs)) for name in sorted(names)},
     )

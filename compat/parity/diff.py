@@ -1,15 +1,16 @@
 """What differs between two sides: named, keyed, and each in its risk. Rules are explicit, and say who answers for them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import takewhile
 from typing import Any, Literal
 
 import pandas as pd
 
 from compat.errors import InvalidInputError, Problem
-from compat.parity.frames import KEYS, Side
+from compat.parity.frames import KEYS, Frames
 
 Kind = Literal["missing", "extra", "changed", "reordered", "duplicate"]
 Risk = Literal["R1", "R2", "R3", "R4", "R7"]
@@ -21,9 +22,13 @@ RISKS: Mapping[Risk, str] = {
     "R7": "events: their order, and the terminal one",
 }
 
+# Characters of a value in a difference.
+SHOWN = 200
+
 # The risk of a difference by frame, and of single columns that belong to another one.
 _RISK_OF_FRAME: Mapping[str, Risk] = {
     "batch": "R1",
+    "requests": "R4",
     "documents": "R1",
     "entities": "R1",
     "relations": "R1",
@@ -36,6 +41,7 @@ _RISK_OF_FRAME: Mapping[str, Risk] = {
 }
 _RISK_OF_COLUMN: Mapping[tuple[str, str], Risk] = {
     ("batch", "terminal_event"): "R7",
+    ("batch", "terminal_payload"): "R7",
     ("batch", "state"): "R3",
     ("batch", "state_payload"): "R3",
     ("documents", "attempts"): "R2",
@@ -82,6 +88,10 @@ class Rules:
         return tuple(rule for rule in self.ignores if rule.expires < today)
 
 
+# What the two runtimes are approved to do differently: nothing. HANDOFF_P4.md lists each rule that is added here.
+APPROVED = Rules()
+
+
 @dataclass(frozen=True)
 class Difference:
     """One difference: where it is, what legacy has and what the engine has."""
@@ -99,17 +109,99 @@ class Difference:
         """The document that it is about, where it is about one."""
         return (self.key[0] or None) if KEYS[self.frame][0] == "document_id" else None
 
+    @property
+    def where(self) -> str:
+        """``frame.column``; rows that only one side has stand under their kind."""
+        return f"{self.frame}.{self.column or self.kind}"
 
-def compare(legacy: Side, engine: Side, rules: Rules, today: date) -> list[Difference]:
+
+# What differences are counted by: risk, ``frame.column``, and the document where there is one.
+Group = tuple[Risk, str, str | None]
+SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The differences of a whole batch: all counted, the first of each place kept to be shown.
+
+    ``rows`` are those compared by frame, ``documents`` the ids of legacy's; memory grows with them, not with what differs.
+    """
+
+    counts: Counter[Group] = field(default_factory=Counter)
+    samples: dict[tuple[Risk, str], list[Difference]] = field(default_factory=dict)
+    rows: Counter[str] = field(default_factory=Counter)
+    documents: set[str] = field(default_factory=set)
+    attempts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, difference: Difference) -> None:
+        self.counts[difference.risk, difference.where, difference.document_id] += 1
+        kept = self.samples.setdefault((difference.risk, difference.where), [])
+        if len(kept) < SAMPLES:
+            kept.append(difference)
+
+    def only(self, kept: Callable[[Risk, str, str | None], bool]) -> "Findings":
+        """Without the groups that are not kept."""
+        counts = Counter({group: count for group, count in self.counts.items() if kept(*group)})
+        samples = {place: [each for each in found if kept(*place, each.document_id)] for place, found in self.samples.items()}
+        return replace(self, counts=counts, samples={place: found for place, found in samples.items() if found})
+
+    @property
+    def total(self) -> int:
+        return self.counts.total()
+
+    def by_risk(self) -> dict[Risk, int]:
+        """How many differences each risk has; 0 for those without."""
+        return {risk: sum(count for group, count in self.counts.items() if group[0] == risk) for risk in RISKS}
+
+    def by_document(self) -> dict[str, int]:
+        """How many differences each document has that has any."""
+        found: Counter[str] = Counter()
+        for (_, _, document_id), count in self.counts.items():
+            if document_id is not None:
+                found[document_id] += count
+        return dict(found)
+
+    def by_frame(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for (_, where, _), count in self.counts.items():
+            found[where.partition(".")[0]] += count
+        return found
+
+    def first(self, risk: Risk) -> tuple[Difference, ...]:
+        """Up to 20 differences of a risk, those of the frames that come first in `KEYS` before others."""
+        found = [each for (of, _), kept in self.samples.items() if of == risk for each in kept]
+        return tuple(sorted(found, key=lambda each: list(KEYS).index(each.frame))[:SAMPLES])
+
+
+def compare_pairs(pairs: Iterable[tuple[Frames, Frames]], rules: Rules, today: date) -> Findings:
+    """Compares both sides of a batch, block by block."""
+    found = Findings()
+    for legacy, engine in pairs:
+        for name in KEYS:
+            found.rows[name] += max(len(legacy[name]), len(engine[name]))
+        found.documents.update(map(str, legacy["requests"]["document_id"]))
+        for name, side in (("legacy", legacy), ("engine", engine)):
+            found.attempts[name] += len(side["activity_rows"])
+        for difference in compare(legacy, engine, rules, today):
+            found.add(difference)
+    return found
+
+
+def compare(legacy: Frames, engine: Frames, rules: Rules, today: date) -> list[Difference]:
     """All that differs, frame by frame in the order of `KEYS`. Rows are found by key, never by position."""
-    return [
-        difference for name in KEYS for difference in _compare_frame(name, legacy.frames[name], engine.frames[name], rules, today)
-    ]
+    return [difference for name in KEYS for difference in _compare_frame(name, legacy[name], engine[name], rules, today)]
 
 
 def risk_of(frame: str, column: str | None) -> Risk:
     """The one table of risks, asked."""
     return _RISK_OF_COLUMN.get((frame, column or ""), _RISK_OF_FRAME[frame])
+
+
+def frames_of(risk: Risk) -> set[str]:
+    """The frames in which a risk would show: a batch that has no row in any of them is no evidence for it."""
+    own = {frame for frame, of in _RISK_OF_FRAME.items() if of == risk}
+    # R2 has columns in other risks' frames only.
+    return own or {frame for (frame, _), of in _RISK_OF_COLUMN.items() if of == risk}
 
 
 def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules: Rules, today: date) -> Iterator[Difference]:
@@ -126,11 +218,12 @@ def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules:
         reordered = _reordered(sides["legacy"], sides["engine"])
         for document_id in sorted(reordered):
             yield Difference("R7", "reordered", name, (document_id,), "event", *_orders(document_id, sides))
-    both = sides["legacy"].merge(sides["engine"], on=keys, how="outer", suffixes=(" legacy", " engine"), indicator=True)
     ignored = {rule.column for rule in rules.ignores if rule.frame == name and rule.expires >= today}
     close = {rule.column: rule.absolute for rule in rules.tolerances if rule.frame == name}
     columns = [c for c in dict.fromkeys([*legacy.columns, *engine.columns]) if c not in keys and c not in ignored]
-    rows: list[dict[str, Any]] = both.to_dict("records")  # type: ignore[assignment]
+    # Named by side before they are merged: a column that only one side has would keep its name, and seem to be both's.
+    one, other = (_of_side(sides[side], keys, side) for side in ("legacy", "engine"))
+    rows: list[dict[str, Any]] = one.merge(other, on=keys, how="outer", indicator=True).to_dict("records")  # type: ignore[assignment]
     for row in rows:
         key = _key(row[each] for each in keys)
         if name == "events" and key[0] in reordered:
@@ -141,9 +234,9 @@ def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules:
             yield Difference(risk_of(name, None), "extra", name, key, None, None, _shown(_values(row, columns, "engine")))
         else:
             for column in columns:
-                one, other = _value(row, column, "legacy"), _value(row, column, "engine")
-                if not _equal(one, other, close.get(column, 0.0)):
-                    yield Difference(risk_of(name, column), "changed", name, key, column, _shown(one), _shown(other))
+                was, now = row.get(f"legacy {column}"), row.get(f"engine {column}")
+                if not _equal(was, now, close.get(column, 0.0)):
+                    yield Difference(risk_of(name, column), "changed", name, key, column, *_shown_apart(was, now))
 
 
 def _repeated(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], int]:
@@ -185,13 +278,13 @@ def _key(values: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
-def _value(row: Mapping[str, Any], column: str, side: str) -> Any:
-    # A column that only one side has keeps its name in a merge.
-    return row.get(f"{column} {side}", row.get(column))
+def _of_side(frame: pd.DataFrame, keys: Sequence[str], side: str) -> pd.DataFrame:
+    return frame.rename(columns={name: f"{side} {name}" for name in frame.columns if name not in keys})
 
 
 def _values(row: Mapping[str, Any], columns: Sequence[str], side: str) -> dict[str, Any]:
-    return {column: _value(row, column, side) for column in columns if not _is_none(_value(row, column, side))}
+    values = {column: row.get(f"{side} {column}") for column in columns}
+    return {column: value for column, value in values.items() if not _is_none(value)}
 
 
 def _is_none(value: Any) -> bool:
@@ -201,14 +294,34 @@ def _is_none(value: Any) -> bool:
 def _equal(one: Any, other: Any, absolute: float) -> bool:
     if _is_none(one) or _is_none(other):
         return _is_none(one) and _is_none(other)
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        # To Python True is 1.
+        return one is other
+    numbers = all(isinstance(value, int | float) for value in (one, other))
     if numbers and absolute:
         return bool(abs(one - other) <= absolute)
     return bool(one == other)
 
 
-def _shown(value: Any, most: int = 200) -> str | None:
+def _text(value: Any) -> str | None:
     if _is_none(value):
         return None
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return value if isinstance(value, str) else repr(value)
+
+
+def _shown(value: Any, start: int = 0) -> str | None:
+    """A value as text, of a long one what stands around ``start``."""
+    text = _text(value)
+    if text is None or len(text) <= SHOWN:
+        return text
+    start = max(0, min(start - SHOWN // 4, len(text) - SHOWN + 1))
+    ending = "…" if start + SHOWN - 1 < len(text) else ""
+    return ("…" if start else "") + text[start : start + SHOWN - 1] + ending
+
+
+def _shown_apart(one: Any, other: Any) -> tuple[str | None, str | None]:
+    """Two values as texts that show where they begin to differ."""
+    texts = _text(one) or "", _text(other) or ""
+    same = takewhile(lambda both: both[0] == both[1], zip(*texts, strict=False))
+    apart = sum(1 for _ in same)
+    return _shown(one, apart), _shown(other, apart)

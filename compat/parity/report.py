@@ -4,23 +4,22 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from html import escape
 from typing import Any, Literal, Self
 
 from compat.contracts import utc_now
-from compat.errors import BatchNotFoundError
-from compat.ids import content_hash
+from compat.ids import content_hash, new_id
 from compat.parity.baseline import Baseline
-from compat.parity.diff import RISKS, Difference, Ignore, Risk, Rules, Tolerance, compare
-from compat.parity.frames import KEYS, NOTHING, Side, frames_of
+from compat.parity.diff import APPROVED, RISKS, Difference, Findings, Ignore, Risk, Rules, Tolerance, compare_pairs
+from compat.parity.frames import KEYS, pairs
 from compat.parity.versions import Versions, versions
 from compat.reader import Reader
-from compat.shadows import tape_gaps
+from compat.shadows import served, tape_gaps
 
+Channel = Literal["tape", "live"]
 Verdict = Literal["parity", "diverged", "inconclusive"]
-SAMPLES = 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,9 @@ class ParityReport:
     created_at: datetime = field(default_factory=utc_now)
     duration_seconds: float = 0.0
     noise: int = 0
+    # How often the batch had been resumed.
+    generation: int = 0
+    report_id: str = field(default_factory=lambda: new_id("knowledge_parity_report"))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; ``from_dict`` takes it back."""
@@ -66,12 +68,13 @@ class ParityReport:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The report that was stored."""
+        """The report that was stored. A field that it has and this version doesn't know is left out."""
         rules = values["rules"]
         ignores = [Ignore(**{**rule, "expires": datetime.fromisoformat(rule["expires"]).date()}) for rule in rules["ignores"]]
+        known = {each.name for each in fields(cls)}
         return cls(
             **{
-                **values,
+                **{name: value for name, value in values.items() if name in known},
                 "samples": {
                     risk: tuple(Difference(**{**each, "key": tuple(each["key"])}) for each in found)
                     for risk, found in values["samples"].items()
@@ -110,6 +113,7 @@ class ParityReport:
             *([("differences within the baseline's noise", self.noise)] if self.channel == "live" else []),
             ("rules", _rules_told(self.rules, self.expired)),
             ("versions", ", ".join(f"{name} {value}" for name, value in self.versions.to_dict().items())),
+            ("hashes", f"ontology {self.ontology_hash[:16]}, policy {self.policy_hash}"),
             ("compared at", f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC, in {self.duration_seconds:.2f} s"),
         ]
 
@@ -136,78 +140,104 @@ def compare_batch(
     legacy: Reader,
     engine: Reader,
     batch_id: str,
-    channel: Literal["tape", "live"] = "tape",
-    rules: Rules | None = None,
+    channel: Channel = "tape",
+    rules: Rules = APPROVED,
     baseline: Baseline | None = None,
 ) -> ParityReport:
     """Compares what two stores hold of a batch.
 
     Args:
         legacy: The store that served the batch.
-        engine: The shadow's store, which should have the batch under the same id.
+        engine: The shadow's store, which should have the batch under the same id; one that lost it differs in all of it.
         batch_id: Raises BatchNotFoundError where legacy has none.
         channel: ``tape``: every difference counts. ``live``: the extractor ran again, so differences in what it
             gives count only above the noise of the baseline.
-        rules: Tolerances and columns that are left out; none by default.
+        rules: Tolerances and columns that are left out; what is approved, if anything, by default.
         baseline: Legacy against legacy; without one a live comparison with differences is inconclusive.
     """
-    rules, now, began = rules or Rules(), utc_now(), time.monotonic()
-    one = frames_of(legacy, batch_id)
-    try:
-        other = frames_of(engine, batch_id)
-    except BatchNotFoundError:
-        # An engine that lost the batch differs in all of it.
-        other = NOTHING
-    found = compare(one, other, rules, now.date())
+    began = time.monotonic()
+    empty = _report(legacy, batch_id, channel, rules)
+    found = compare_pairs(pairs(legacy, engine, batch_id), rules, empty.created_at.date())
     noise = 0
     if channel == "live" and baseline is not None:
-        found, noise = baseline.above_noise(found, one)
-    verdict, headline = _verdict(found, one, channel, baseline, gaps=tape_gaps(legacy, batch_id) if channel == "tape" else 0)
-    config = legacy.config(batch_id)
-    counts = Counter(each.risk for each in found)
+        found, noise = baseline.above_noise(found)
+    by_frame = found.by_frame()
+    gaps = tape_gaps(legacy, batch_id) if channel == "tape" else 0
+    verdict, headline = _verdict(found, channel, baseline, gaps)
+    return replace(
+        empty,
+        verdict=verdict,
+        headline=headline,
+        documents=len(found.documents),
+        attempts=found.attempts["legacy"],
+        counts=found.by_risk(),
+        samples={risk: found.first(risk) for risk in RISKS if found.first(risk)},
+        by_document=found.by_document(),
+        stages={name: Stage(found.rows[name], by_frame[name]) for name in KEYS},
+        duration_seconds=time.monotonic() - began,
+        noise=noise,
+    )
+
+
+def no_comparison(legacy: Reader, batch_id: str, channel: Channel, reason: str) -> ParityReport:
+    """The report of a batch that could not be compared, which is no evidence. Raises BatchNotFoundError."""
+    return replace(_report(legacy, batch_id, channel, APPROVED), headline=reason)
+
+
+def engine_failed(legacy: Reader, batch_id: str, channel: Channel, error: Exception) -> ParityReport:
+    """The report of a batch that legacy served and the engine's machinery failed on. Raises BatchNotFoundError."""
+    told = f"{type(error).__name__}: {error}"
+    state = type(legacy.state(batch_id)).__name__
+    difference = Difference("R1", "changed", "batch", (batch_id,), "state", state, f"the engine failed: {told}")
+    return replace(
+        _report(legacy, batch_id, channel, APPROVED),
+        verdict="diverged",
+        headline=f"the engine failed on it: {told}",
+        counts={**dict.fromkeys(RISKS, 0), "R1": 1},
+        samples={"R1": (difference,)},
+    )
+
+
+def _report(legacy: Reader, batch_id: str, channel: Channel, rules: Rules) -> ParityReport:
+    """What is the same in every report of a batch, before anything was compared."""
+    now, config = utc_now(), legacy.config(batch_id)
     return ParityReport(
         batch_id=batch_id,
         channel=channel,
-        verdict=verdict,
-        headline=headline,
+        verdict="inconclusive",
+        headline="nothing was compared",
         policy=config.failure_policy.value,
-        documents=one.documents,
-        attempts=one.attempts,
-        counts={risk: counts.get(risk, 0) for risk in RISKS},
-        samples={risk: tuple(each for each in found if each.risk == risk)[:SAMPLES] for risk in RISKS if counts.get(risk)},
-        by_document=dict(Counter(each.document_id for each in found if each.document_id)),
-        stages=_stages(one, other, found),
+        documents=0,
+        attempts=0,
+        counts=dict.fromkeys(RISKS, 0),
+        samples={},
+        by_document={},
+        stages={name: Stage(0, 0) for name in KEYS},
         rules=rules,
         expired=tuple(f"{rule.frame}.{rule.column}" for rule in rules.expired(now.date())),
         versions=versions(),
         ontology_hash=legacy.ontologies_hash(batch_id),
         policy_hash=content_hash(config.model_dump_json())[:16],
         created_at=now,
-        duration_seconds=time.monotonic() - began,
-        noise=noise,
+        generation=served(legacy, batch_id).generation,
     )
 
 
-def _verdict(
-    found: Sequence[Difference], legacy: Side, channel: str, baseline: Baseline | None, gaps: int
-) -> tuple[Verdict, str]:
+def _verdict(found: Findings, channel: Channel, baseline: Baseline | None, gaps: int) -> tuple[Verdict, str]:
+    documents, attempts = len(found.documents), found.attempts["legacy"]
     if gaps:
         return "inconclusive", f"the tape lacks {gaps} of legacy's attempts, so the engine could not do the same"
-    if found and channel == "live" and baseline is None:
-        return "inconclusive", f"{len(found)} differences and no baseline to judge them by"
-    if found:
-        risks = Counter(each.risk for each in found)
-        parts = ", ".join(f"{risk} {risks[risk]}" for risk in RISKS if risks[risk])
-        return "diverged", f"{len(found)} differences ({parts}); first: {_told(found[0])}"
-    if not legacy.documents:
+    if found.total and channel == "live" and baseline is None:
+        measure = "measure one: knowledge-batch parity baseline SOURCE"
+        return "inconclusive", f"{found.total} differences and no baseline of today's code to judge them by; {measure}"
+    if found.total:
+        parts = ", ".join(f"{risk} {count}" for risk, count in found.by_risk().items() if count)
+        first = min((each for risk in RISKS for each in found.first(risk)), key=lambda each: list(KEYS).index(each.frame))
+        return "diverged", f"{found.total} differences ({parts}); first: {_told(first)}"
+    if not documents:
         # Two empty sides are equal, and say nothing.
         return "inconclusive", "nothing differs, and no document was compared"
-    return "parity", f"{legacy.documents} documents, {legacy.attempts} attempts, no difference"
-
-
-def _stages(one: Side, other: Side, found: Sequence[Difference]) -> dict[str, Stage]:
-    by_frame = Counter(each.frame for each in found)
-    return {name: Stage(max(len(one.frames[name]), len(other.frames[name])), by_frame[name]) for name in KEYS}
+    return "parity", f"{documents} documents, {attempts} attempts, no difference"
 
 
 def _where(difference: Difference) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def report(environment: pytest.MonkeyPatch, request_of: Any) -> ParityReport:
     """A batch that legacy served and its shadow agreed with."""
     flows.run_batch(request_of([faults.document("a"), faults.document("b", fail=1)], "my batch"), "shadow")
-    return run_shadow(Store.from_settings(), Store.of_shadows(), "my batch", "tape")
+    return shadow_of("my batch")
+
+
+def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
+    found = run_shadow(Store.from_settings(), Store.of_shadows(), batch_id, channel)
+    assert found is not None
+    return found
 
 
 def test_a_comparison_is_shown(command: Command, report: ParityReport) -> None:
@@ -75,10 +82,26 @@ def test_the_gate_opens_on_evidence_alone(command: Command, report: ParityReport
     assert lines[-1].split() == ["all", "go"]
     assert json.loads(command("cutover", "check", "--min-batches", "1", "--format", "json").stdout)["verdict"] == "go"
     database = Store.of_shadows().database
-    archive.save(database, replace(report, batch_id="another", verdict="diverged", counts={**report.counts, "R2": 1}))
+    again = {"report_id": "another report", "created_at": report.created_at - timedelta(hours=1)}
+    archive.save(database, replace(report, verdict="diverged", counts={**report.counts, "R2": 1}, **again))
     closed = command("cutover", "check", "--min-batches", "1")
     assert closed.returncode == 1
-    assert "knowledge-batch parity show another" in closed.stdout
+    assert "knowledge-batch parity show another report" in closed.stdout
+    # What the gate points to, though the batch has agreed since.
+    assert json.loads(command("parity", "show", "another report", "--format", "json").stdout)["verdict"] == "diverged"
+    shown = command("parity", "show", "my batch")
+    assert shown.stdout.startswith("# Parity")
+    assert "diverged, another report" in shown.stderr
+
+
+def test_a_shadow_that_was_submitted_and_is_silent_keeps_the_gate_shut(command: Command, report: ParityReport) -> None:
+    shadows.note(Store.from_settings().database, "my batch", 0, "submitted")
+    assert command("cutover", "check", "--min-batches", "1").returncode == 0
+    with Store.of_shadows().database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM knowledge_parity_report")
+    shut = command("cutover", "check", "--min-batches", "1")
+    assert shut.returncode == 2
+    assert "1 shadows were submitted and have not reported" in shut.stderr
 
 
 def test_the_gate_is_a_flow_as_well(report: ParityReport) -> None:
@@ -109,20 +132,21 @@ def test_the_live_channel_is_judged_by_legacys_own_noise(
     documents = [faults.document(f"d{number}") for number in range(24)]
     source = stacks.source(tmp_path / "source", documents)
     flows.run_batch(request_of(list(sources.load(source)), "live"), "shadow")
-    main, shadow = Store.from_settings(), Store.of_shadows()
-    assert run_shadow(main, shadow, "live", "tape").verdict == "parity"
-    unjudged = run_shadow(main, shadow, "live", "live")
+    assert shadow_of("live").verdict == "parity"
+    unjudged = shadow_of("live", "live")
     assert unjudged.verdict == "inconclusive"
     assert "no baseline" in unjudged.headline
     measured = command("parity", "baseline", source, "--runs", "3", "--format", "json")
     assert json.loads(measured.stdout)["runs"] == 3
     # Every run of legacy, baseline or not, moves the noisy ones on by one.
-    judged = run_shadow(main, shadow, "live", "live")
+    judged = shadow_of("live", "live")
     assert (judged.verdict, judged.samples) == ("parity", {})
-    environment.setenv("KNOWLEDGE_EXTRACTOR", faults.NAME)
-    with main.database.write() as connection:
+    with Store.from_settings().database.write() as connection:
         connection.exec_driver_sql("UPDATE knowledge_document_outcome SET attempts = 2 WHERE document_id = 'd3'")
-    assert run_shadow(main, shadow, "live", "live").verdict == "diverged"
+    assert shadow_of("live", "live").verdict == "diverged"
+    # Another extractor's noise says nothing of this one.
+    environment.setenv("KNOWLEDGE_EXTRACTOR", faults.NAME)
+    assert "no baseline" in shadow_of("live", "live").headline
 
 
 def test_a_baseline_of_a_quiet_extractor_has_no_noise(command: Command, environment: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import faults
 import flows
 import legacy
 import postgres
-from compat.contracts import BatchParams
+from compat.contracts import BatchParams, utc_now
 from compat.database import SHADOW, Database
 from compat.modes import Decision, Mode
 from compat.parity.report import compare_batch
@@ -183,6 +184,57 @@ def a_count_of_a_document_is_off_by_one(connection: Connection, random: random.R
     change(connection, DocumentOutcome, row, extraction=extraction)
 
 
+@mutation("R1")
+def entities_are_in_another_order(connection: Connection, random: random.Random) -> None:
+    graph_change(connection, random, "entities", lambda items, at: items.reverse())
+
+
+@mutation("R1")
+def a_number_of_an_extraction_is_another_one(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, DocumentOutcome, DocumentOutcome.outcome == "succeeded")
+    extraction = copy.deepcopy(row.extraction)
+    part, name = random.choice([("stats", "tokensUsed"), ("stats", "clusteringEnabled"), ("config", "ontologyId")])
+    extraction[part][name] = "another"
+    change(connection, DocumentOutcome, row, extraction=extraction)
+
+
+@mutation("R1")
+def a_graph_counts_what_it_dropped_otherwise(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, DocumentOutcome, DocumentOutcome.outcome == "succeeded")
+    extraction = copy.deepcopy(row.extraction)
+    extraction["graph"]["stats"]["unresolvedSubjects"] = 3
+    change(connection, DocumentOutcome, row, extraction=extraction)
+
+
+@mutation("R1")
+def an_extraction_is_no_extraction(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, DocumentOutcome, DocumentOutcome.outcome == "succeeded")
+    change(connection, DocumentOutcome, row, extraction=random.choice([["a list"], {"graph": "none"}, {}]))
+
+
+@mutation("R1")
+def an_error_bears_something_else(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, DocumentOutcome, DocumentOutcome.outcome == "failed")
+    change(connection, DocumentOutcome, row, error_args=["something else"])
+
+
+@mutation("R1")
+def a_moment_of_an_outcome_is_not_set(connection: Connection, random: random.Random) -> None:
+    change(connection, DocumentOutcome, some(connection, random, DocumentOutcome), ended_at=None)
+
+
+@mutation("R1")
+def a_batch_counts_what_its_documents_are_not(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, BatchExecution)
+    change(connection, BatchExecution, row, entity_count=row.entity_count + 1)
+
+
+@mutation("R2")
+def an_attempt_of_another_budget(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity)
+    again(connection, WorkflowActivity, row, id=row.id + "0", input={**row.input, "generation": 1})
+
+
 @mutation("R2")
 def an_attempt_more(connection: Connection, random: random.Random) -> None:
     row = some(connection, random, WorkflowActivity)
@@ -276,6 +328,38 @@ def a_moment_is_not_set(connection: Connection, random: random.Random) -> None:
 
 
 @mutation("R3")
+def a_status_of_the_batch_is_a_new_word(connection: Connection, random: random.Random) -> None:
+    change(connection, BatchExecution, some(connection, random, BatchExecution), status="crashed")
+
+
+@mutation("R3")
+def an_attempt_ended_before_it_began(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity, WorkflowActivity.completed_at.is_not(None))
+    change(connection, WorkflowActivity, row, completed_at=row.started_at - timedelta(seconds=1))
+
+
+@mutation("R3")
+def an_attempt_took_no_time(connection: Connection, random: random.Random) -> None:
+    change(connection, WorkflowActivity, some(connection, random, WorkflowActivity), duration_ms=None)
+
+
+@mutation("R3")
+def an_attempt_has_no_input(connection: Connection, random: random.Random) -> None:
+    change(connection, WorkflowActivity, some(connection, random, WorkflowActivity), input=None)
+
+
+@mutation("R3")
+def a_mention_is_of_another_answer(connection: Connection, random: random.Random) -> None:
+    change(connection, MentionRecord, some(connection, random, MentionRecord), response_hash="another")
+
+
+@mutation("R3")
+def a_row_is_of_another_organization(connection: Connection, random: random.Random) -> None:
+    entity = random.choice([BatchExecution, WorkflowExecution, WorkflowActivity, MentionRecord])
+    change(connection, entity, some(connection, random, entity), organization_id="another")
+
+
+@mutation("R3")
 def an_input_has_another_name(connection: Connection, random: random.Random) -> None:
     row = some(connection, random, WorkflowExecution)
     name = random.choice(sorted(row.input.keys() - {"executionMode", "batchId"}))
@@ -291,6 +375,28 @@ def a_batch_is_still_held(connection: Connection, random: random.Random) -> None
 @mutation("R4")
 def a_document_is_not_as_it_came_in(connection: Connection, random: random.Random) -> None:
     change(connection, BatchDocument, some(connection, random, BatchDocument), content_hash="another")
+
+
+@mutation("R4")
+def a_documents_text_is_another_one(connection: Connection, random: random.Random) -> None:
+    change(connection, BatchDocument, some(connection, random, BatchDocument), text="another")
+
+
+@mutation("R4")
+def a_batch_is_of_somebody_else(connection: Connection, random: random.Random) -> None:
+    column = random.choice(["organization_id", "ontology_id", "params_hash"])
+    change(connection, BatchRun, some(connection, random, BatchRun), **{column: "another"})
+
+
+@mutation("R4")
+def somebody_asked_for_its_end(connection: Connection, random: random.Random) -> None:
+    change(connection, BatchRun, some(connection, random, BatchRun), cancel_requested_at=utc_now())
+
+
+@mutation("R4")
+def a_document_came_in_that_nobody_sent(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, BatchDocument)
+    again(connection, BatchDocument, row, position=1_000, document_id="unheard of")
 
 
 @mutation("R4")
@@ -314,6 +420,24 @@ def the_terminal_event_counts_one_more(connection: Connection, random: random.Ra
 @mutation("R7")
 def the_terminal_event_is_missing(connection: Connection, random: random.Random) -> None:
     remove(connection, BatchEventRow, terminal(connection))
+
+
+@mutation("R7")
+def the_terminal_event_is_told_twice(connection: Connection, random: random.Random) -> None:
+    row = terminal(connection)
+    again(connection, BatchEventRow, row, sequence=row.sequence + 1, key=row.key + " again")
+
+
+@mutation("R7")
+def the_first_event_is_told_twice(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, BatchEventRow, BatchEventRow.key == "created")
+    again(connection, BatchEventRow, row, sequence=-1, key=row.key + " again")
+
+
+@mutation("R7")
+def an_event_is_of_another_document(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, BatchEventRow, BatchEventRow.document_id.is_not(None))
+    change(connection, BatchEventRow, row, document_id="unheard of")
 
 
 @mutation("R7")
@@ -389,7 +513,9 @@ def pair(
         }
         flows.run_batch(params, "shadow")
         main, shadow = Store.from_settings(), Store.of_shadows()
-        assert run_shadow(main, shadow, BATCH, "tape").verdict == "parity"
+        report = run_shadow(main, shadow, BATCH, "tape")
+        assert report is not None
+        assert (report.verdict, report.samples) == ("parity", {})
         for store in (main, shadow):
             store.database.engine.dispose()
         yield Pair(request.param, url)
@@ -411,7 +537,7 @@ def test_a_change_of_the_engines_side_is_reported_in_its_risk(
 
 
 def test_the_corpus_is_large_enough() -> None:
-    assert len(MUTATIONS) * len(OWNERS) >= 40
+    assert len(MUTATIONS) >= 40
     assert {risk for _, risk, _ in MUTATIONS} == {"R1", "R2", "R3", "R4", "R7"}
 
 

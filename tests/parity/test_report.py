@@ -5,16 +5,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from compat.errors import InvalidInputError
-from compat.parity.baseline import Baseline, Noise, measure, wilson
-from compat.parity.diff import Difference, Ignore, Rules, Tolerance, compare
-from compat.parity.frames import KEYS, NOTHING, Side
+from compat.parity.baseline import Baseline, Noise, Subject, measure, wilson
+from compat.parity.diff import APPROVED, Difference, Findings, Ignore, Rules, Tolerance, compare, compare_pairs
+from compat.parity.frames import KEYS, Frames, frames
 from compat.parity.gate import check, parse_age, upper_bound
 from compat.parity.report import ParityReport, Stage, page
 from compat.parity.versions import Versions, versions
@@ -25,15 +25,15 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CURRENT = Versions("1.0.0", "3.8.8", "c0de", "5cema")
 
 
-def side(name: str, rows: list[dict[str, Any]]) -> Side:
-    return Side({**NOTHING.frames, name: pd.DataFrame(rows, dtype=object)}, 1, 1)
+def side(name: str, rows: list[dict[str, Any]]) -> Frames:
+    return frames({name: rows})
 
 
-def documents(**values: Any) -> Side:
+def documents(**values: Any) -> Frames:
     return side("documents", [{"document_id": "a", "outcome": "succeeded", "score": 1.0, **values}])
 
 
-def differences(one: Side, other: Side, rules: Rules | None = None) -> list[Difference]:
+def differences(one: Frames, other: Frames, rules: Rules | None = None) -> list[Difference]:
     return compare(one, other, rules or Rules(), TODAY)
 
 
@@ -57,6 +57,7 @@ def report(batch: str = "b", verdict: Any = "parity", **values: Any) -> ParityRe
         policy_hash="1",
         created_at=NOW,
         duration_seconds=0.25,
+        report_id=f"knowledge_parity_report__{batch}",
     )
     return replace(found, **values)
 
@@ -164,21 +165,57 @@ def test_a_missing_value_is_not_a_number() -> None:
 
 
 def test_sides_without_rows_do_not_differ() -> None:
-    assert differences(NOTHING, NOTHING) == []
+    assert differences(frames({}), frames({})) == []
+
+
+def test_true_is_not_one_and_a_column_that_one_side_lacks_differs() -> None:
+    assert len(differences(documents(flag=True), documents(flag=1))) == 1
+    for one, other in ((documents(more="x"), documents()), (documents(), documents(more="x"))):
+        [found] = differences(one, other)
+        assert (found.kind, found.column, {found.legacy, found.engine}) == ("changed", "more", {"x", None})
+
+
+def test_long_values_are_shown_where_they_begin_to_differ() -> None:
+    [found] = differences(documents(index="x" * 5_000 + "one"), documents(index="x" * 5_000 + "other"))
+    assert found.legacy is not None
+    assert found.engine is not None
+    assert (len(found.legacy), found.legacy[-3:], found.engine[-5:]) == (200, "one", "other")
+
+
+def test_no_more_is_kept_of_what_differs_than_is_shown() -> None:
+    rows = [{"document_id": f"d{number}", "outcome": "failed"} for number in range(1_000)]
+    blocks = [(side("documents", rows), side("documents", [{**row, "outcome": "succeeded"} for row in rows]))] * 3
+    found = compare_pairs(blocks, Rules(), TODAY)
+    assert found.by_risk()["R1"] == found.total == 3_000
+    assert len(found.first("R1")) == sum(map(len, found.samples.values())) == 20
+
+
+def test_the_approved_divergences_are_those_that_the_handoff_lists() -> None:
+    handoff = Path(__file__).parents[2] / "deployments" / "handoffs" / "HANDOFF_P4.md"
+    text = handoff.read_text(encoding="utf-8").partition("## Approved divergences")[2].partition("\n## ")[0]
+    rules = [f"`{rule.frame}.{rule.column}`" for rule in (*APPROVED.tolerances, *APPROVED.ignores)]
+    assert [rule for rule in rules if rule not in text] == []
+    assert text.strip().startswith("None.") == (not rules)
 
 
 # --- Noise of the live channel ------------------------------------------------------------------------------------------
 
+SUBJECT = Subject("ontology", "continue-on-failure", "rules", "c0de")
 
-def noisy(differing: int) -> Side:
-    rows = [{"document_id": f"d{n}", "entity_id": "e", "types": "other" if n < differing else "one"} for n in range(100)]
-    return side("entities", rows)
+
+def noisy(*differing: int) -> Frames:
+    """A hundred documents with an entity each, of which these are otherwise."""
+    rows = [{"document_id": f"d{n}", "entity_id": "e", "types": "other" if n in differing else "one"} for n in range(100)]
+    return frames({"entities": rows, "requests": [{"document_id": row["document_id"]} for row in rows]})
+
+
+def compared(one: Frames, other: Frames) -> Findings:
+    return compare_pairs([(one, other)], Rules(), TODAY)
 
 
 def baseline() -> Baseline:
-    sides = [noisy(0), noisy(4), noisy(6)]
-    pairs = [(a, b, differences(a, b)) for a, b in ((sides[0], sides[1]), (sides[0], sides[2]), (sides[1], sides[2]))]
-    return measure(sides, pairs)
+    sides = [noisy(), noisy(*range(4)), noisy(*range(6))]
+    return measure(SUBJECT, 3, [compared(a, b) for a, b in combinations(sides, 2)])
 
 
 def test_a_baseline_is_the_rate_at_which_legacy_differs_from_itself() -> None:
@@ -186,23 +223,35 @@ def test_a_baseline_is_the_rate_at_which_legacy_differs_from_itself() -> None:
     assert (noise.differing, noise.compared) == (12, 300)
     low, high = noise.interval
     assert low < 0.04 < high < 0.07
+    assert baseline().documents["d5"] == Noise(2, 3)
     assert Baseline.from_dict(json.loads(json.dumps(baseline().to_dict()))) == baseline()
 
 
 def test_differences_within_the_noise_do_not_count() -> None:
-    kept, noise = baseline().above_noise(differences(noisy(0), noisy(5)), noisy(0))
-    assert (kept, noise) == ([], 5)
+    kept, noise = baseline().above_noise(compared(noisy(), noisy(*range(5))))
+    assert (kept.total, noise) == (0, 5)
 
 
 def test_differences_above_the_noise_do() -> None:
-    kept, noise = baseline().above_noise(differences(noisy(0), noisy(40)), noisy(0))
-    assert (len(kept), noise) == (40, 0)
+    kept, noise = baseline().above_noise(compared(noisy(), noisy(*range(40))))
+    assert (kept.total, noise) == (40, 0)
 
 
-def test_what_the_extractor_has_no_hand_in_is_never_noise() -> None:
-    loud = Baseline(3, {"documents.attempts": Noise(50, 100), "documents.outcome": Noise(50, 100)}, {})
-    found = differences(documents(attempts=1), documents(attempts=2))
-    assert loud.above_noise(found, documents())[0] == found
+def test_documents_that_never_differed_are_judged_by_their_own_quiet() -> None:
+    """As many as are noise among the noisy ones: of the others so many are none."""
+    loud = measure(SUBJECT, 9, [compared(noisy(), noisy(*range(30)))] * 36)
+    assert loud.above_noise(compared(noisy(), noisy(*range(20))))[0].total == 0
+    assert loud.above_noise(compared(noisy(), noisy(*range(40, 60))))[0].total == 20
+
+
+@pytest.mark.parametrize(
+    ("frame", "key", "column"),
+    [("batch", "batch_id", "terminal_event"), ("batch", "batch_id", "adds_up"), ("documents", "document_id", "owner")],
+)
+def test_what_the_extractor_has_no_hand_in_is_never_noise(frame: str, key: str, column: str) -> None:
+    loud = Baseline(SUBJECT, 3, {f"{frame}.{column}": Noise(50, 100)}, {})
+    found = compared(side(frame, [{key: "b", column: "one"}]), side(frame, [{key: "b", column: "other"}]))
+    assert loud.above_noise(found) == (found, 0)
 
 
 def test_an_interval_of_nothing_says_nothing() -> None:
@@ -257,7 +306,7 @@ def test_one_divergence_is_a_no_go_in_its_risk_alone() -> None:
     checked = gate([*THREE, diverged("d")])
     assert (checked.verdict, checked.exit_code) == ("no-go", 1)
     assert {row.risk: row.verdict for row in checked.rows} == {"R1": "no-go", "R2": "go", "R3": "go", "R4": "go", "R7": "no-go"}
-    assert "knowledge-batch parity show d" in checked.rows[0].reason
+    assert "knowledge-batch parity show knowledge_parity_report__d" in checked.rows[0].reason
 
 
 def test_a_divergence_is_not_outweighed_by_a_later_agreement_of_its_batch() -> None:
@@ -266,6 +315,42 @@ def test_a_divergence_is_not_outweighed_by_a_later_agreement_of_its_batch() -> N
 
 def test_a_stale_divergence_does_not_count() -> None:
     assert gate([*THREE, diverged("d", versions=replace(CURRENT, code="other"))]).verdict == "go"
+
+
+def test_a_shadow_that_has_not_reported_keeps_the_gate_shut() -> None:
+    checked = check(THREE, NOW, CURRENT, 3, unreported=["lost one"])
+    assert (checked.verdict, checked.exit_code) == ("not enough", 2)
+    assert "1 shadows were submitted and have not reported" in checked.to_markdown()
+    assert "batch_id='lost one'" in checked.missing
+
+
+def test_a_batch_is_no_evidence_for_a_risk_whose_frames_were_empty() -> None:
+    silent = [replace(each, stages={**each.stages, "events": Stage(0, 0)}) for each in THREE]
+    assert {row.risk: row.verdict for row in gate(silent).rows} == {
+        "R1": "go", "R2": "go", "R3": "go", "R4": "go", "R7": "not enough",
+    }  # fmt: skip
+
+
+def test_a_go_says_under_which_policies_and_how_much_was_retried() -> None:
+    checked = gate([*THREE[:2], report("c", policy="abort-all")])
+    assert checked.rows[0].reason == "no divergence under abort-all, retry-failed; 3 retries"
+    quiet = gate([replace(each, attempts=each.documents) for each in THREE])
+    assert quiet.rows[1].reason == "no divergence under retry-failed; and nothing was retried"
+
+
+def test_what_could_not_be_compared_and_what_is_too_old_are_counted() -> None:
+    reports = [*THREE[:2], report("c", "inconclusive"), report("d", created_at=NOW - timedelta(days=8))]
+    row = check(reports, NOW, CURRENT, 3, older=4).rows[0]
+    assert row.reason == "1 more batches wanted; 5 reports are stale; 1 reports are inconclusive"
+
+
+def test_a_report_from_the_future_is_stale() -> None:
+    assert gate([*THREE[:2], report("c", created_at=NOW + timedelta(hours=1))]).verdict == "not enough"
+    assert gate([*THREE[:2], report("c", created_at=NOW + timedelta(minutes=1))]).verdict == "go"
+
+
+def test_a_report_of_a_newer_version_can_be_read() -> None:
+    assert ParityReport.from_dict({**diverged().to_dict(), "added_later": 1}) == diverged()
 
 
 def test_a_go_wants_at_least_one_batch() -> None:
@@ -278,6 +363,10 @@ def test_a_go_wants_at_least_one_batch() -> None:
 )
 def test_the_upper_bound_is_clopper_and_pearsons(hits: int, trials: int, bound: float) -> None:
     assert upper_bound(hits, trials) == pytest.approx(bound, abs=5e-5)
+
+
+def test_the_upper_bound_of_thousands_is_a_number_as_well() -> None:
+    assert 0.15 < upper_bound(300, 2_000) < 0.17
 
 
 @pytest.mark.parametrize("age", ["7", "d7", "1w", "", "-1d", "1.5h"])

@@ -2,10 +2,14 @@
 
 import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any
 
 import processes
+import psutil
 import pytest
 import sqlalchemy
 from sqlalchemy import Connection, select, text, update
@@ -20,11 +24,14 @@ from compat.errors import BatchAlreadyRunningError, BatchNotFoundError
 from compat.ids import content_hash
 from compat.modes import Decision, Mode
 from compat.parity import archive
-from compat.parity.report import ParityReport
+from compat.parity.report import ParityReport, compare_batch
+from compat.recorder import live_recorders
 from compat.schema import Base, BatchExecution, TapeRow, WorkflowExecution
 from compat.store import Store
 from flows import submission
+from flows.batch import PrefectAwayError
 from flows.shadow import run_shadow, shadow_batch
+from flows.submission import SLOTS
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -32,7 +39,9 @@ POLICIES = ("continue-on-failure", "abort-all", "retry-failed")
 
 
 def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
-    return run_shadow(Store.from_settings(), Store.of_shadows(), batch_id, channel)
+    report = run_shadow(Store.from_settings(), Store.of_shadows(), batch_id, channel)
+    assert report is not None
+    return report
 
 
 def submitted(batch_id: str) -> shadows.Standing:
@@ -170,6 +179,93 @@ def test_a_shadow_of_an_earlier_generation_is_superseded(environment: pytest.Mon
     assert shadow_batch("resumed", 1, return_state=True).name == "Parity"
 
 
+def test_a_batch_that_is_resumed_while_its_shadow_is_at_work_is_not_reported(
+    environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    flows.run_batch(request_of([faults.document("a", fail=5)], "resumed"), "shadow")
+
+    def resumed_before(*arguments: Any, **options: Any) -> ParityReport:
+        flows.resume_batch("resumed", "shadow")
+        return compare_batch(*arguments, **options)
+
+    environment.setattr("flows.shadow.compare_batch", resumed_before)
+    assert run_shadow(Store.from_settings(), Store.of_shadows(), "resumed", "tape") is None
+    assert archive.reports(Store.of_shadows().database) == []
+
+
+# --- No ground for a comparison -------------------------------------------------------------------------------------------
+
+
+def interrupted(request: dict[str, Any], mode: str) -> None:
+    """Runs a batch that is told to stop once its documents are in work."""
+    flows.start_batch(request, mode)
+    processes.wait_until(lambda: bool(faults.knocks()))
+    for recorder in live_recorders():
+        recorder.stop("Interrupted by a test")
+    processes.wait_until(lambda: type(flows.get_status(request["batchId"])).__name__ == "Failed")
+
+
+def test_a_batch_that_did_not_run_to_its_end_has_no_shadow_and_is_no_evidence(
+    environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    interrupted(request_of([faults.document(f"d{number}", seconds=0.05) for number in range(40)], "cut short"), "shadow")
+    assert "refused: it did not run to its end: Interrupted by a test" in submitted("cut short").told
+    report = shadow_of("cut short")
+    assert (report.verdict, report.documents) == ("inconclusive", 0)
+    assert flows.resume_batch("cut short", "shadow").success_count == 40
+    assert shadow_of("cut short").verdict == "parity"
+
+
+def test_the_engine_is_not_compared_with_itself(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    flows.run_batch(request_of([faults.document("a")], "its own"), "engine")
+    assert shadow_of("its own").verdict == "inconclusive"
+    flows.run_batch(request_of([faults.document("b", fail=5)], "in part"), "engine")
+    flows.resume_batch("in part", "shadow")
+    assert shadow_of("in part").headline == "the engine had a hand in it, and can't be compared with itself"
+
+
+def test_an_engine_that_fails_on_what_legacy_served_is_a_divergence(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    flows.run_batch(request_of([faults.document("a")], "crashing"), "shadow")
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("the engine broke")
+
+    environment.setattr("flows.batch.extract_pending", crash)
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        shadow_of("crashing")
+    [report] = archive.reports(Store.of_shadows().database, "crashing")
+    assert (report.verdict, report.counts["R1"]) == ("diverged", 1)
+    assert "the engine broke" in report.headline
+
+
+def test_a_prefect_that_is_away_says_nothing_of_the_engine(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    flows.run_batch(request_of([faults.document("a")], "unheard"), "shadow")
+    with temporary_settings({PREFECT_API_URL: refusing_api()}), pytest.raises(PrefectAwayError):
+        shadow_of("unheard")
+    assert archive.reports(Store.of_shadows().database) == []
+
+
+def test_a_shadow_that_is_cancelled_is_no_evidence(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    flows.run_batch(request_of([faults.document(f"d{number}", seconds=0.1) for number in range(30)], "cancelled there"), "shadow")
+    before = sum(faults.knocks().values())
+
+    def cancel() -> None:
+        processes.wait_until(lambda: sum(faults.knocks().values()) > before)
+        Store.of_shadows().cancel("cancelled there")
+
+    canceller = Thread(target=cancel)
+    canceller.start()
+    report = shadow_of("cancelled there", "live")
+    canceller.join()
+    assert (report.verdict, report.headline) == (
+        "inconclusive",
+        "its shadow did not run to its end: Batch cancelled by user",
+    )
+    assert type(flows.get_status("cancelled there")).__name__ == "Completed"
+
+
 def test_every_comparison_is_kept(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     batch = flows.run_batch(request_of([faults.document("a")]), "shadow").batch_id
     first, second = shadow_of(batch), shadow_of(batch)
@@ -179,13 +275,42 @@ def test_every_comparison_is_kept(environment: pytest.MonkeyPatch, request_of: A
 # --- The submission can neither fail nor hold up the caller ---------------------------------------------------------------
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A server that takes connections and never answers."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        yield listening.getsockname()[1]
+def hang(connection: socket.socket) -> None:
+    connection.recv(1)
+    # Ends with the test that listens.
+    connection.recv(65536)
+
+
+def answer_slowly(connection: socket.socket) -> None:
+    connection.recv(65536)
+    time.sleep(1)
+    connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    connection.close()
+
+
+def crash(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+    connection.close()
+
+
+@contextmanager
+def broken_prefect(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that takes connections and then does this; its address, and who has come."""
+    came: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    came.append(listening.accept()[0])
+                    Thread(target=behave, args=(came[-1],), daemon=True).start()
+
+        Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/api", came
+        listening.shutdown(socket.SHUT_RDWR)
+    for connection in came:
+        connection.close()
 
 
 def refusing_api() -> str:
@@ -213,13 +338,68 @@ def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.
     assert "ObjectNotFound" in submitted("away").told
 
 
-def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, request_of: Any, silent_port: int) -> None:
-    environment.setenv("PREFECT_API_URL", f"http://127.0.0.1:{silent_port}/api")
-    assert flows.run_batch(request_of([faults.document("a")], "held up"), "shadow").success_count == 1
-    standing = shadows.standing(Store.from_settings().database, "held up")
-    assert standing is not None
-    assert standing.status == "requested"
-    assert [each.batch_id for each in shadows.waiting(Store.from_settings().database)] == ["held up"]
+def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    took = timed_requests(environment)
+    with broken_prefect(hang) as (api, came):
+        environment.setenv("PREFECT_API_URL", api)
+        for number in range(2 * SLOTS):
+            assert flows.run_batch(request_of([faults.document("a")], f"held up {number}"), "shadow").success_count == 1
+        # Its submission is there, and waits.
+        processes.wait_until(lambda: len(came) >= SLOTS)
+        standing = shadows.standing(Store.from_settings().database, "held up 0")
+        assert standing is not None
+        assert standing.status == "requested"
+        assert len(shadows.waiting(Store.from_settings().database)) == 2 * SLOTS
+        # Of those that wait, no more than may.
+        assert len(submitting_processes()) == SLOTS
+        for child in submitting_processes():
+            child.kill()
+    assert max(took) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("behave", "said"), [(answer_slowly, "refused: PrefectHTTPStatusError"), (crash, "requested: RemoteProtocolError")]
+)
+def test_a_server_that_is_slow_or_crashes_is_a_reason(
+    environment: pytest.MonkeyPatch, request_of: Any, behave: Callable[[socket.socket], None], said: str
+) -> None:
+    took = timed_requests(environment)
+    with broken_prefect(behave) as (api, came):
+        environment.setenv("PREFECT_API_URL", api)
+        assert flows.run_batch(request_of([faults.document("a")], "broken there"), "shadow").success_count == 1
+        assert submitted("broken there").told.startswith(said)
+        assert came
+    assert max(took) < 0.5
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_a_reason_in_the_end(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    with broken_prefect(hang) as (api, _):
+        environment.setenv("PREFECT_API_URL", api)
+        flows.run_batch(request_of([faults.document("a")], "patient"), "shadow")
+        assert submitted("patient").told.startswith("requested: ReadTimeout")
+
+
+def timed_requests(environment: pytest.MonkeyPatch) -> list[float]:
+    """How long callers are held up by each submission from now on, in seconds."""
+    took: list[float] = []
+    request = submission.request
+
+    def timed(*arguments: Any) -> None:
+        began = time.perf_counter()
+        request(*arguments)
+        took.append(time.perf_counter() - began)
+
+    environment.setattr("flows.submission.request", timed)
+    return took
+
+
+def submitting_processes() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and "flows.submission" in child.cmdline()
+    ]
 
 
 def test_a_server_without_the_deployment_is_a_reason(environment: pytest.MonkeyPatch, request_of: Any) -> None:
@@ -233,9 +413,11 @@ def test_a_server_without_the_deployment_is_a_reason(environment: pytest.MonkeyP
 def test_a_submission_that_can_not_be_started_is_a_reason(
     environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
 ) -> None:
-    environment.setattr("sys.executable", str(tmp_path / "no python"))
-    assert flows.run_batch(request_of([faults.document("a")], "no process"), "shadow").success_count == 1
-    assert "no process to submit it could be started" in submitted("no process").told
+    # An interpreter that is part of another program doesn't know of itself.
+    for number, executable in enumerate([str(tmp_path / "no python"), None]):
+        environment.setattr("sys.executable", executable)
+        assert flows.run_batch(request_of([faults.document("a")], f"no process {number}"), "shadow").success_count == 1
+        assert "no process to submit it could be started" in submitted(f"no process {number}").told
 
 
 def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
@@ -244,6 +426,12 @@ def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, reques
     processes.wait_until(lambda: bool(faults.knocks()))
     flows.cancel_batch("cancelled")
     assert "was cancelled" in submitted("cancelled").told
+
+
+def test_a_wish_that_can_not_be_written_fails_no_batch(on_any_database: str, request_of: Any) -> None:
+    with Store.from_settings().database.write() as connection:
+        connection.execute(text("DROP TABLE knowledge_shadow_submission"))
+    assert flows.run_batch(request_of([faults.document("a")]), "shadow").success_count == 1
 
 
 def test_a_tape_that_can_not_be_written_fails_no_document(on_any_database: str, request_of: Any) -> None:

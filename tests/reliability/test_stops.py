@@ -13,6 +13,7 @@ import pytest
 import faults
 import flows
 from compat.contracts import BatchFailed, Failed
+from compat.recorder import live_recorders
 from compat.store import Store
 
 
@@ -115,3 +116,17 @@ def test_a_cancel_in_prefect_stops_the_batch(request_of: Any, environment: pytes
     assert isinstance(last, BatchFailed)
     assert (last.error, last.failed_documents) == ("Batch cancelled by user", 0)
     assert 2 <= sum(faults.knocks().values()) < 100
+
+
+@pytest.mark.usefixtures("prefect_server", "environment")
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_a_stop_behind_the_last_document_leaves_the_resolution_to_a_resume(mode: str, request_of: Any) -> None:
+    flows.start_batch(request_of([faults.document("a", seconds=1.0), faults.document("b", seconds=1.0)], "unresolved"), mode)
+    processes.wait_until(lambda: sum(faults.knocks().values()) == 2)
+    for recorder in live_recorders():
+        recorder.stop("Interrupted by a test")
+    processes.wait_until(lambda: type(flows.get_status("unresolved")).__name__ == "Failed")
+    flows.resume_batch("unresolved", mode)
+    told = [type(event).__name__ for event in flows.subscribe("unresolved")]
+    assert told[-3:] == ["ResolutionStarted", "ResolutionCompleted", "BatchCompleted"]
+    assert faults.knocks() == {"a": 1, "b": 1}
