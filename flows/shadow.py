@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 from prefect.states import Completed
@@ -119,6 +120,9 @@ def cutover_gate(min_batches: Annotated[int, Field(ge=1)] = 50, max_age: str = "
 
 def _show(report: ParityReport, main: Store) -> None:
     """What a person sees at the shadow's run, and an event for automations where the two differ."""
+    # On the first thing that the run's page shows.
+    log = get_run_logger()
+    (log.info if report.verdict == "parity" else log.warning)("%s: %s", report.verdict.capitalize(), report.headline)
     create_markdown_artifact(report.to_markdown(), key="parity", description="Whether the engine agreed with legacy.")
     if report.verdict != "parity":
         create_table_artifact(report.differences_table(), key="parity-differences", description="Where it did not.")
@@ -126,7 +130,9 @@ def _show(report: ParityReport, main: Store) -> None:
     if PREFECT_UI_URL.value() and (shown := served_by or engine_run):
         # A batch whose caller has nothing to do with Prefect has no page there but its shadow's.
         told = f"{report.batch_id}, as it was served" if served_by else f"The engine's run of {report.batch_id}"
-        create_link_artifact(f"{PREFECT_UI_URL.value()}/runs/flow-run/{shown}", key="parity-batch", link_text=told)
+        create_link_artifact(
+            f"{PREFECT_UI_URL.value()}/runs/flow-run/{shown}", key="parity-batch", link_text=told, description=told
+        )
     if report.verdict == "diverged":
         emit_event(
             event="knowledge.parity.diverged",

@@ -28,14 +28,15 @@ from compat.schema import (
 )
 from compat.sql import blocks
 
-# Key columns by frame. `rows` has no numbering of its own: an old reader's key is what it looks a row up by.
+# Key columns by frame, in the order in which differences are shown: what became of documents before what follows from it.
+# `rows` has no numbering of its own: an old reader's key is what it looks a row up by.
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "batch": ("batch_id",),
-    "requests": ("document_id",),
     "documents": ("document_id",),
     "entities": ("document_id", "entity_id"),
     "relations": ("document_id", "relation_id"),
     "events": ("document_id", "place"),
+    "requests": ("document_id",),
+    "batch": ("batch_id",),
     "batch_rows": ("table",),
     "document_rows": ("document_id",),
     "activity_rows": ("document_id", "attempt"),

@@ -92,9 +92,10 @@ class ParityReport:
         lines = [f"# {self.verdict.capitalize()}: {self.headline}", ""]
         differing = [risk for risk in RISKS if self.counts.get(risk)]
         if differing:
-            lines += ["| risk | differences | first of them |", "|---|---:|---|"]
+            # What differs before what it means: a page cuts a wide table at its right.
+            lines += ["| risk | differences | first of them | about |", "|---|---:|---|---|"]
             lines += [
-                f"| {risk}: {RISKS[risk]} | {self.counts[risk]} | {_cell(_told(self.samples[risk][0]))} |" for risk in differing
+                f"| {risk} | {self.counts[risk]} | {_cell(_told(self.samples[risk][0]))} | {RISKS[risk]} |" for risk in differing
             ]
             lines.append("")
         # The first figure as the table's head: an empty one shows as an empty row.

@@ -114,7 +114,7 @@ def test_a_difference_is_shown_where_it_is_and_told_as_an_event(
     run_id = stack.start("shadow-batch/shadow", batch_id="differing")
     stack.wait_for(run_id, "Diverged")
     shown = stack.artifacts(run_id)
-    assert "| R1: failure policy and outcomes" in shown["parity"]
+    assert "documents.outcome of b: succeeded → failed | failure policy and outcomes" in shown["parity"]
     assert any("of b" in row["where"] for row in json.loads(shown["parity-differences"]))
     processes.wait_until(lambda: bool(stack.events("knowledge.parity.diverged")), 60)
     assert command("cutover", "check", "--min-batches", "1").returncode == 1

@@ -156,10 +156,13 @@ def test_a_person_sees_at_the_shadows_run_where_it_differed(page: Page, stack: s
     stack.start("shadow-batch/shadow", batch_id="memos")
 
     see_the_shadow(page, stack, "shadow of memos", "Diverged")
+    # On the page that opens first: that it differed, and where.
+    page.wait_for("first: changed: documents.outcome of memo 1: succeeded → failed")
+    page.keep("diverged-run")
     page.click("Artifacts")
     page.wait_for("parity-differences")
     page.keep("diverged-artifacts")
-    open_artifact(page, stack, "shadow of memos", "parity", "R1: failure policy and outcomes")
+    open_artifact(page, stack, "shadow of memos", "parity", "documents.outcome of memo 1")
     open_artifact(page, stack, "shadow of memos", "parity-differences", "memo 1")
 
 
