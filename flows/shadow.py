@@ -16,7 +16,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from compat import shadows
-from compat.errors import BatchAlreadyRunningError, BatchInfrastructureError, LeaseLostError
+from compat.errors import BatchAlreadyRunningError, BatchInfrastructureError, InvalidInputError, LeaseLostError
 from compat.modes import Decision, Mode
 from compat.parity import archive, gate
 from compat.parity.baseline import Subject
@@ -41,7 +41,7 @@ def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> P
         BatchNotFoundError: The batch isn't there.
         BatchAlreadyRunningError: It has not ended, or has a shadow at work.
         Exception: What the engine's machinery raises: a shadow has no legacy to go back to. It is kept as a divergence,
-            unless Prefect or the store was away, which says nothing of the engine.
+            unless Prefect or the store was away or a setting is wrong, which says nothing of the engine.
     """
     if not main.has_ended(batch_id):
         raise BatchAlreadyRunningError(batch_id)
@@ -62,7 +62,8 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
     assert claim is not None  # noqa: S101 -- its rows were cleared, so nothing of it is completed
     try:
         batch.run(claim, channel)
-    except (batch.PrefectAwayError, BatchInfrastructureError, LeaseLostError):
+    except (batch.PrefectAwayError, BatchInfrastructureError, LeaseLostError, InvalidInputError):
+        # Prefect, the store or a setting: nothing that the engine could be blamed for.
         raise
     except Exception as error:
         batch.check_api()

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import processes
+import psutil
 import pytest
 import stacks
 
@@ -120,6 +122,37 @@ def test_a_difference_is_shown_where_it_is_and_told_as_an_event(
     assert command("cutover", "check", "--min-batches", "1").returncode == 1
     said = command("parity", "show", "differing", "--format", "json")
     assert json.loads(said.stdout)["verdict"] == "diverged"
+
+
+def test_a_shadow_that_is_killed_leaves_legacys_batch_alone_and_keeps_the_gate_shut(
+    stack: stacks.Stack, caller: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    told = flows.run_batch(request_of([faults.document(f"d{number}") for number in range(50)], "killed there"), "shadow")
+    [run] = runs_of(stack, "killed there")
+
+    def is_killed() -> bool:
+        for process in processes_of(stack, run["id"]):
+            process.kill()
+        return stack.state(run["id"]) == "Crashed"
+
+    processes.wait_until(is_killed, 120)
+    assert flows.get_status("killed there").model_dump()["_tag"] == "BatchState.Completed"
+    assert flows.run_batch(request_of([faults.document(f"d{number}") for number in range(50)], "killed there")) == told
+    checked = command("cutover", "check", "--min-batches", "1")
+    assert checked.returncode in (1, 2)
+    assert "batch_id='killed there'" in checked.stderr
+    assert stack.wait_for(stack.start("shadow-batch/shadow", batch_id="killed there"), "Parity")
+    assert "killed there" not in command("cutover", "check", "--min-batches", "1").stderr
+
+
+def processes_of(stack: stacks.Stack, flow_run_id: str) -> list[psutil.Process]:
+    """The processes of the stack's worker that work on a flow run."""
+    found = []
+    for process in psutil.Process(stack.process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == flow_run_id:
+                found.append(process)
+    return found
 
 
 def test_reconcile_submits_the_shadow_of_a_caller_that_died(
