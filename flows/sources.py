@@ -1,5 +1,7 @@
 """Where documents come from: lines, folders and files behind paths and URLs, SQL queries, the packaged sample."""
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +25,8 @@ VARIABLE = "env:"
 DATABASES = ("sqlite:", "postgresql")
 # Rows of a table in memory at a time.
 ROWS = 200
+# Characters in a field of a CSV. What is longer is no document but a quote that nobody closed, and would be read to the end.
+FIELD = 2**28
 
 
 @dataclass(frozen=True)
@@ -216,17 +220,37 @@ def _from_lines(name: str, lines: Iterable[bytes], columns: Columns) -> Iterator
 
 
 def _from_csv(place: Place, columns: Columns) -> Iterator[Row]:
-    # Loaded here: pandas takes most of a second, and most commands read no table.
-    import pandas as pd
+    # Not through pandas, which shifts, fills or drops what doesn't fit its header. The limit is the process's, so only raised.
+    csv.field_size_limit(max(csv.field_size_limit(), FIELD))
+    with place.open() as file, place.readable():
+        reader = csv.reader(_text_lines(place.name, file), strict=True)
+        header: list[str] = []
+        number = 0
+        try:
+            header = next(reader, [])
+            _check_columns(place.name, header, columns)
+            document_id, text = header.index(columns.document_id), header.index(columns.text)
+            began = reader.line_num + 1
+            for fields in reader:
+                # An empty line is no row.
+                if fields:
+                    number += 1
+                    if len(fields) != len(header):
+                        advice = f"has {len(fields)} fields, the header {len(header)}; a text with commas wants quotes around it"
+                        raise refused(f"{place.name} row {number} (line {began})", fields, advice)
+                    yield Row(f"{place.name} row {number}", fields[document_id], fields[text])
+                began = reader.line_num + 1
+        except csv.Error as error:
+            # The line where the row begins is where a quote is missing, whatever line the reader has come to.
+            where = f"{place.name} row {number + 1} (line {began})" if header else f"{place.name} line 1"
+            raise refused(where, place.path, f"isn't CSV ({error}); mend its quotes") from None
 
-    number = 0
-    with place.open() as file, _table(place, lambda: number):
-        # As strings throughout: pandas would make numbers of ids, and of the text "NA" a missing one.
-        for frame in pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8", chunksize=ROWS):
-            _check_columns(place.name, list(frame.columns), columns)
-            for document_id, text in zip(frame[columns.document_id], frame[columns.text], strict=True):
-                number += 1
-                yield Row(f"{place.name} row {number}", document_id, text)
+
+def _text_lines(name: str, lines: Iterable[bytes]) -> Iterator[str]:
+    """A file's lines as text, ends and all, each decoded by itself so that one that can't be is named."""
+    for number, line in enumerate(lines, start=1):
+        # Old spreadsheets end lines with a carriage return alone.
+        yield from io.StringIO(_decoded(line, name, number), newline="")
 
 
 def _from_parquet(place: Place, columns: Columns) -> Iterator[Row]:
@@ -258,8 +282,6 @@ def _table(place: Place, row: Callable[[], int]) -> Iterator[None]:
             yield
     except InvalidInputError:
         raise
-    except UnicodeDecodeError:
-        raise refused(f"{place.name} after row {row()}", place.path, "isn't UTF-8; save the file as UTF-8") from None
     except ValueError as error:
         advice = f"can't be read ({str(error).strip()}); mend the file"
         raise refused(f"{place.name} after row {row()}", place.path, advice) from None
@@ -270,6 +292,8 @@ def _check_columns(name: str, there: list[str], columns: Columns) -> None:
         if key not in there:
             advice = "no such column; name those of ids and texts with --id-column and --text-column"
             raise refused(f"{name} {key}", there, advice)
+        if there.count(key) > 1:
+            raise refused(f"{name} {key}", there, "names more than one column; give each a name of its own")
 
 
 # --- Databases --------------------------------------------------------------------------------------------------------

@@ -115,6 +115,15 @@ def test_a_query_reads_from_postgresql(postgres_database: str, folder: Path, env
     assert (found[0].document_id, found[-1].text) == ("9", "letter 999")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["unix", "windows", "old mac"])
+def test_a_table_of_any_make_is_read_field_by_field(end: str, folder: Path) -> None:
+    long = "x" * 200_000
+    rows = ["\ufefftext,documentId", "NA,007", f'"two{end}lines, ""quoted""",b', "", f"{long},c"]
+    (folder / "letters.csv").write_bytes(end.join(rows).encode())
+    found = {document.document_id: document.text for document in sources.load(str(folder / "letters.csv"))}
+    assert found == {"007": "NA", "b": f'two{end}lines, "quoted"', "c": long}
+
+
 def test_numbers_are_ids(folder: Path) -> None:
     pd.DataFrame({"documentId": [7, 8], "text": ["a", "b"]}).to_parquet(folder / "letters.parquet")
     assert [each.document_id for each in sources.load(str(folder / "letters.parquet"))] == ["7", "8"]
@@ -138,14 +147,12 @@ def bad_table(suffix: str, document_id: Any, content: Any) -> Callable[[Path], D
     return load
 
 
-def broken_csv(folder: Path) -> Documents:
-    (folder / "letters.csv").write_bytes(b"documentId,text\na,x\nb,y,z\n")
-    return sources.load(str(folder / "letters.csv"))
+def bad_csv(content: bytes) -> Callable[[Path], Documents]:
+    def load(folder: Path) -> Documents:
+        (folder / "letters.csv").write_bytes(content)
+        return sources.load(str(folder / "letters.csv"))
 
-
-def latin_csv(folder: Path) -> Documents:
-    (folder / "letters.csv").write_bytes(b"documentId,text\na,x\nb,\xe9\n")
-    return sources.load(str(folder / "letters.csv"))
+    return load
 
 
 def broken_parquet(folder: Path) -> Documents:
@@ -168,8 +175,18 @@ BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
     "a true id": (bad_jsonl('{"documentId": true, "text": ""}'), "letters.jsonl line 4 documentId = True"),
     "an empty id in a table": (bad_table(".csv", "", "x"), "letters.csv row 4 documentId = ''"),
     "a missing text": (bad_table(".parquet", "x", None), "letters.parquet row 4 text = None"),
-    "a row too long": (broken_csv, "letters.csv after row 0.*line 3"),
-    "a table in Latin-1": (latin_csv, "letters.csv.*isn't UTF-8"),
+    "a row too long": (
+        bad_csv(b"documentId,text\n\na,x\nb,y,z\n"),
+        r"letters.csv row 2 \(line 4\) = .*has 3 fields, the header 2",
+    ),
+    "a first row too long": (bad_csv(b"documentId,text\na,Hello, world\n"), r"letters.csv row 1 \(line 2\).*has 3 fields"),
+    "a comma at the end of every row": (bad_csv(b"documentId,text\na,x,\nb,y,\n"), r"letters.csv row 1 \(line 2\).*has 3 fields"),
+    "a row too short": (bad_csv(b'documentId,text\na,"x\ny"\nb\n'), r"letters.csv row 2 \(line 4\) = \['b'\]: has 1 fields"),
+    "two columns of one name": (bad_csv(b"documentId,text,text\na,x,y\n"), "letters.csv text = .*more than one column"),
+    "a quote that isn't closed": (bad_csv(b'documentId,text\na,x\nb,"y\nc,z\n'), r"letters.csv row 2 \(line 3\).*isn't CSV"),
+    "a text behind a quote": (bad_csv(b'documentId,text\na,"x"y\n'), r"letters.csv row 1 \(line 2\).*isn't CSV.*quotes"),
+    "an empty table": (bad_csv(b""), r"letters.csv documentId = \[\]: no such column"),
+    "a table in Latin-1": (bad_csv(b"documentId,text\na,x\nb,\xe9\n"), "letters.csv line 3 = .*isn't UTF-8"),
     "no Parquet": (broken_parquet, "letters.parquet.*can't be read"),
     "a column that isn't there": (sqlite("SELECT 1 AS text"), "query documentId.*no such column"),
     "no SELECT": (sqlite("DELETE FROM letters"), "query = 'DELETE.*it has to be a SELECT"),
