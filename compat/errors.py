@@ -104,6 +104,19 @@ class InvalidStateTransitionError(KnowledgeBatchError):
         )
 
 
+class OtherInputError(InvalidStateTransitionError):
+    """The batch's id bears other input than this; what is stored under it is somebody else's, or from before a change."""
+
+    def __init__(
+        self,
+        batch_id: str,
+        current_state: str,
+        attempted_state: str = "Pending",
+        hint: str | None = "this id bears other input; choose another batch id",
+    ) -> None:
+        super().__init__(batch_id, current_state, attempted_state, hint)
+
+
 class BatchInfrastructureError(KnowledgeBatchError):
     """Something around the documents failed (database, Prefect): what finished is kept, and the batch can be resumed."""
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 import flows
 from compat.contracts import BatchConfig, FailurePolicy
-from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError
+from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
 from compat.ids import derived_id
 from compat.status import TERMINAL
 from compat.store import Store
@@ -44,11 +44,14 @@ def this_run() -> FlowRun:
 
 
 def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """The hook behind a flow run that crashed or was cancelled: the fast path of what ``reconcile`` finds anyway."""
+    """The hook behind a flow run that crashed or was cancelled: the fast path of what ``reconcile`` finds anyway.
+
+    A batch that another run serves, or nobody in Prefect, is that one's to end.
+    """
     batch_id = batch_id_of(flow_run)
     store = Store.from_settings()
     try:
-        if not store.has_ended(batch_id):
+        if store.flow_run_id(batch_id) == str(flow_run.id) and not store.has_ended(batch_id):
             status = upkeep.settle(store, batch_id, state)
             if status in TERMINAL:
                 artifacts.tell_of(store, batch_id, status.value)
@@ -112,7 +115,13 @@ def run_batch(
         batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
     """
     refuse_password(source)
-    run_id = batch_id_of(this_run())
+    run, store = this_run(), Store.from_settings()
+    run_id = batch_id_of(run)
+    if has_begun(store, run):
+        get_run_logger().info("batch %s was begun before: what is stored of it counts, its source isn't read again", run_id)
+        with artifacts.shown(store, run_id):
+            go_on(run_id, mode or None)
+        return upkeep.final_state(store, run_id)
     found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
     config = BatchConfig(
         concurrency=concurrency,
@@ -121,7 +130,6 @@ def run_batch(
         enable_entity_resolution=enable_entity_resolution,
     )
     request = found.request(run_id, config.model_dump(mode="json"))
-    store = Store.from_settings()
     if only_new:
         request = request.only_new(store)
         left_out = len(found) - len(request.documents)
@@ -141,10 +149,34 @@ def refuse_password(source: str) -> None:
         raise refused("source", "…", "bears a password, which Prefect shows; put it into a variable of the worker: env:NAME")
 
 
+def has_begun(store: Store, run: FlowRun) -> bool:
+    """Whether this flow run, or an earlier one of the same scheduled time, has begun its batch.
+
+    Then the stored batch counts: its source may have gone or changed since. An id that was asked for may be anybody's, so
+    there it has to be this very run that served it last.
+    """
+    try:
+        served_by = store.flow_run_id(batch_id_of(run))
+    except BatchNotFoundError:
+        return False
+    return served_by == str(run.id) or not run.parameters.get("batch_id")
+
+
+def go_on(batch_id: str, mode: str | None) -> None:
+    """Does what is missing of a stored batch; nothing of one that is completed or cancelled."""
+    try:
+        flows.resume_request(batch_id, mode)
+    except InvalidStateTransitionError as error:
+        if error.current_state not in ("Completed", "Cancelled"):
+            raise
+
+
 def run_or_resume(request: StreamedParams, mode: str | None) -> None:
     """Runs the batch, or goes on with it where it has failed or was interrupted before."""
     try:
         flows.run_request(request, mode)
+    except OtherInputError:
+        raise
     except InvalidStateTransitionError as error:
         if error.current_state != "Failed" or request.batch_id is None:
             raise

@@ -236,6 +236,7 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
     """The mode switch: hands the batch to its runtime, and to legacy where the engine's machinery fails."""
     try:
         with stops_on_signals(_stop_embedded_server):
+            _note_flow_run(store, claim)
             if claim.mode == Mode.ENGINE:
                 reason = _failure_of_engine(claim)
                 if reason is None:
@@ -245,6 +246,7 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
                     raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
                 log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
                 claim = store.hand_over(claim, Mode.LEGACY, reason)
+                _note_flow_run(store, claim)
                 _tell_of_rollback(store, claim)
             with Recorder(store, claim, settings.retry_base_seconds, _cancelled_in_prefect()) as recorder:
                 legacy.run(recorder, load_extractor(settings.extractor))
@@ -264,6 +266,14 @@ def _tell_of_rollback(store: Store, claim: Claim) -> None:
     # Prefect may be what failed, or not even be installed.
     if "flows.batch" in sys.modules:
         sys.modules["flows.batch"].tell_of_rollback(store, claim.batch_id)
+
+
+def _note_flow_run(store: Store, claim: Claim) -> None:
+    """Keeps which flow run the batch is served in, for whoever learns of that run's end."""
+    if "flows.upkeep" in sys.modules:
+        flow_run_id = sys.modules["flows.upkeep"].serving_flow_run()
+        if flow_run_id is not None:
+            store.note_flow_run(claim, flow_run_id)
 
 
 def _cancelled_in_prefect() -> Callable[[], bool]:

@@ -11,6 +11,7 @@ EXAMPLES = [
     errors.BatchAlreadyRunningError("b"),
     errors.BatchNotFoundError("b"),
     errors.InvalidStateTransitionError("b", "Completed", "Pending"),
+    errors.OtherInputError("b", "Failed"),
     errors.BatchInfrastructureError("b", "batch_run_dispatch", "refused"),
     errors.WorkflowNotFoundError("e"),
     errors.ActivityFailedError("e", "run_extraction_pipeline", 4, "ValueError: no"),
