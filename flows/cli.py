@@ -246,7 +246,10 @@ def db_upgrade() -> None:
 
 @automations_app.command(name="apply")
 def automations_apply(
-    notify: Annotated[str | None, typer.Option(help="The notification block to use, TYPE/NAME.", metavar="BLOCK")] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(help="The notification block to use, TYPE/NAME, or: none. Without it: as it is.", metavar="BLOCK"),
+    ] = None,
 ) -> None:
     """Create the automations on the server that PREFECT_API_URL names, or bring them up to date."""
     from flows import automations
