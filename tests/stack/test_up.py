@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,3 +193,39 @@ def test_a_part_that_dies_ends_all_and_its_log_is_named(tmp_path: Path, part: st
         assert f"the {part} ended by itself" in said
         assert str(stack.home / "logs" / f"{part}.log") in said
         assert stack.survivors() == []
+
+
+def test_ctrl_c_while_a_failed_stack_ends_neither_cuts_that_short_nor_hides_what_failed(tmp_path: Path) -> None:
+    with stacks.up(tmp_path) as stack:
+        source = stacks.source(tmp_path / "long", [faults.document(f"d{number}", seconds=6) for number in range(60)])
+        stack.start("run-batch/on-demand", source=source, mode="legacy")
+        processes.wait_until(lambda: stacks.knocks(tmp_path) >= 3, 120)
+        stack.family |= set(psutil.Process(stack.process.pid).children(recursive=True))
+        for victim in [process for process in stack.family if "server" in process.cmdline()]:
+            victim.kill()
+        # Noticed by then; and the documents in work, which are waited for, take longer.
+        time.sleep(3)
+        stack.process.send_signal(signal.SIGINT)
+        assert stack.process.wait(timeout=90) == 4
+        assert stack.process.stderr is not None
+        assert "the server ended by itself" in stack.process.stderr.read()
+        assert stack.survivors() == []
+
+
+def test_ctrl_c_before_it_is_ready_leaves_no_process(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        stacks.command("up", "--port", str(stacks.free_port())),
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=processes.environment(KNOWLEDGE_HOME=str(tmp_path / "home")),
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("starting")
+    ours = psutil.Process(process.pid)
+    processes.wait_until(lambda: bool(ours.children()))
+    family = ours.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
