@@ -29,7 +29,7 @@ from compat.ids import new_id
 from compat.intake import Request
 from compat.modes import Decision, Mode, decide, parse_mode
 from compat.reader import infrastructure
-from compat.recorder import Recorder, live_recorders
+from compat.recorder import CALL, Recorder, live_recorders
 from compat.settings import Settings
 from compat.store import Claim, Store
 from flows import submission
@@ -73,7 +73,10 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
     params = params.model_copy(update={"batch_id": params.batch_id or new_id("knowledge_batch_execution")})
     # A pool of its own: the loop's has few threads, and many batches would wait for each other.
     pool = ThreadPoolExecutor(1, thread_name_prefix=f"batch {params.batch_id}")
-    work = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, run_batch, params, mode)
+    # Not known by its batch id: another task may be at work on that one.
+    call, context = object(), copy_context()
+    context.run(CALL.set, call)
+    work = asyncio.get_running_loop().run_in_executor(pool, context.run, run_batch, params, mode)
     pool.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
@@ -81,7 +84,7 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
         while not work.done():
             # More than once: it may not have claimed its batch yet.
             for recorder in live_recorders():
-                if recorder.claim.batch_id == params.batch_id:
+                if recorder.call is call:
                     recorder.stop("Interrupted: the task that awaited it was cancelled")
             await asyncio.wait([work], timeout=LOOK_SECONDS)
         # Asked for, so that nobody complains of an error that was never looked at.
