@@ -258,8 +258,9 @@ def _from_parquet(place: Place, columns: Columns) -> Iterator[Row]:
 
     number = 0
     with place.open() as file, _table(place, lambda: number):
-        # pandas reads such a file whole; this is what it reads it with.
-        table = pyarrow.parquet.ParquetFile(file)
+        # pandas reads such a file whole; this is what it reads it with. A row group may be the whole file as well, so page by
+        # page through a buffer.
+        table = pyarrow.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
         _check_columns(place.name, table.schema_arrow.names, columns)
         for batch in table.iter_batches(ROWS, columns=[columns.document_id, columns.text]):
             for row in batch.to_pylist():
