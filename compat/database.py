@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from compat import migrations
@@ -20,6 +20,8 @@ from compat.errors import InvalidInputError, Problem, SchemaVersionError
 # Old readers look into neither, and a role that may only read the main schema is enough to run shadows.
 SHADOW = "shadow"
 SHADOW_SCHEMA = "knowledge_shadow"
+
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 
 # How long a writer waits for another one, in seconds.
 BUSY_SECONDS = 60.0
@@ -83,11 +85,27 @@ def database(url: str, namespace: str | None = None) -> Database:
     return _database(url, namespace, os.getpid())
 
 
+def parse_url(address: str) -> URL:
+    """An address as SQLAlchemy has it, with the driver that comes with us where PostgreSQL's names none.
+
+    Raises ValueError that says what is wrong with it.
+    """
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        raise ValueError("is no database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
+    except ValueError:
+        raise ValueError("its port is no number; write HOST:5432, and a / or @ of a password as %2F and %40") from None
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
 def _engine(url: str, namespace: str | None) -> Engine:
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise _refused(url, "is no database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
+        parsed = parse_url(url)
+    except ValueError as error:
+        raise _refused(url, str(error)) from None
+    if parsed.drivername not in DRIVERS:
+        raise _refused(url, f"{parsed.drivername} isn't supported; write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise _refused(url, "a database in memory is seen by one process only; name a file: sqlite:///FILE")
@@ -99,15 +117,11 @@ def _engine(url: str, namespace: str | None) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
-    if parsed.get_backend_name() == "postgresql":
-        try:
-            arguments = {"options": f"-c search_path={SHADOW_SCHEMA}"} if namespace else {}
-            return create_engine(
-                parsed, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True
-            )
-        except ModuleNotFoundError as error:
-            raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
-    raise _refused(url, f"{parsed.get_backend_name()} isn't supported; use sqlite or postgresql+psycopg")
+    try:
+        arguments = {"options": f"-c search_path={SHADOW_SCHEMA}"} if namespace else {}
+        return create_engine(parsed, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
 
 
 def _refused(url: str, advice: str) -> InvalidInputError:
