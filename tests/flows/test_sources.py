@@ -1,7 +1,9 @@
 """Every way in which documents come: each gives the same batch, and each names the row that it refuses."""
 
+import http.server
 import json
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +193,23 @@ BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
     "a table in Latin-1": (bad_csv(b"documentId,text\na,x\nb,\xe9\n"), "letters.csv line 3 = .*isn't UTF-8"),
     "no Parquet": (broken_parquet, "letters.parquet.*can't be read"),
     "a column that isn't there": (sqlite("SELECT 1 AS text"), "query documentId.*no such column"),
-    "no SELECT": (sqlite("DELETE FROM letters"), "query = 'DELETE.*it has to be a SELECT"),
+    "no SELECT": (sqlite("PRAGMA query_only=OFF"), "query = 'PRAGMA.*it has to be a SELECT"),
+    "a change": (sqlite("DELETE FROM letters"), "query = 'DELETE.*readonly database"),
+    "no table any more": (sqlite("DROP TABLE letters"), "query = 'DROP.*readonly database"),
     "no such table": (sqlite("SELECT * FROM nowhere"), "query = .*no such table: nowhere"),
     "no query": (sqlite(""), "query = ''.*--query"),
     "no database": (sqlite("SELECT 1", "elsewhere.db"), "no such database file"),
+    "a nest": (bad_jsonl("[" * 100_000), r"letters.jsonl line 4 = .*isn't JSON"),
+    "a port that is none": (
+        lambda folder: sources.load("postgresql://me:secret@here:five/x", str(folder / "ontology.ttl"), query="SELECT 1"),
+        r"SOURCE = 'postgresql://me:\*\*\*@here:five/x': its port is no number",
+    ),
+    "a driver for event loops": (
+        lambda folder: sources.load("postgresql+asyncpg://here/x", str(folder / "ontology.ttl"), query="SELECT 1"),
+        "SOURCE = 'postgresql.asyncpg://here/x': postgresql.asyncpg is a driver for event loops; write postgresql://",
+    ),
+    "a file named as a database": (lambda folder: sources.load("postgresql_letters.csv"), "no such file or folder"),
+    "nobody behind a URL": (lambda folder: sources.load("ftp://127.0.0.1:1/x.csv"), "SOURCE = 'ftp://.*Connection refused"),
     "no file system": (lambda folder: sources.load("nowhere://x"), "SOURCE = 'nowhere://x'"),
     "no driver": (lambda folder: sources.load("gs://bucket/x.jsonl"), "SOURCE = 'gs://bucket/x.jsonl'.*install"),
     "no variable": (lambda folder: sources.load("env:NO_SUCH"), "no environment variable NO_SUCH"),
@@ -210,7 +225,7 @@ def test_a_bad_source_is_refused_by_name_and_row(fault: str, folder: Path) -> No
         load(folder)
     if fault == "no database":
         assert not (folder / "elsewhere.db").exists()
-    if fault == "no SELECT":
+    if fault in ("a change", "no table any more"):
         assert len(sqlite_rows(folder)) == len(TEXTS)
 
 
@@ -219,18 +234,158 @@ def sqlite_rows(folder: Path) -> list[Any]:
         return list(connection.execute(text("SELECT * FROM letters")))
 
 
-def test_a_database_that_is_away_is_said_without_its_password(folder: Path) -> None:
-    with pytest.raises(InvalidInputError, match="SELECT 1") as raised:
-        sources.load("postgresql+psycopg://me:secret@127.0.0.1:1/x", str(folder / "ontology.ttl"), query="SELECT 1")
-    assert "secret" not in str(raised.value)
+SECRETS: dict[str, dict[str, str]] = {
+    "a database that is away": {"source": "postgresql+psycopg://me:hush@127.0.0.1:1/x", "query": "SELECT 1"},
+    "a database's URL that is none": {"source": "hush", "query": "SELECT 1"},
+    "a port that is none": {"source": "postgresql://me:hush/@127.0.0.1/x", "query": "SELECT 1"},
+    "a driver that isn't here": {"source": "mysql+hush://me:hush@127.0.0.1/x", "query": "SELECT 1"},
+    "a query that is wrong": {"source": "sqlite:///{folder}/hush.db", "query": "SELECT"},
+    "a web server that is away": {"source": "https://me:hush@127.0.0.1:1/x.csv?key=hush"},
+    "no protocol": {"source": "hush://me:hush@127.0.0.1/hush"},
+    "a server that is away": {"source": "ftp://me:hush@127.0.0.1:1/hush.csv"},
+    "no such file": {"source": "/nowhere/hush.csv"},
+    "no known ending": {"source": "{folder}/hush.db"},
+    "a file that is bad": {"source": "{folder}/hush.csv"},
+    "no ontology beside it": {"source": "{folder}/hush", "ontology": ""},
+    "a bad ontology": {"source": "sample", "ontology": "{folder}/hush.csv"},
+    "no such ontology": {"source": "sample", "ontology": "/nowhere/hush.ttl"},
+}
 
 
-def test_a_deployments_parameters_bear_no_password() -> None:
-    with pytest.raises(InvalidInputError, match="env:NAME") as raised:
-        deployed.refuse_password("postgresql+psycopg://me:secret@here/x")
-    assert "secret" not in str(raised.value)
-    for fine in ("sample", "postgresql://me@here/x", "s3://bucket/letters.jsonl", '{"documentId": "a:b@c", "text": ""}'):
-        deployed.refuse_password(fine)
+@pytest.mark.parametrize("fault", SECRETS)
+def test_what_a_variable_holds_is_never_said(fault: str, folder: Path, environment: pytest.MonkeyPatch) -> None:
+    (folder / "hush.csv").write_bytes(b"documentId,text\na,\xe9\n")
+    (folder / "hush").mkdir()
+    (folder / "hush" / "documents.jsonl").write_text(lines(), encoding="utf-8")
+    create_engine(f"sqlite:///{folder}/hush.db").connect().execute(text("CREATE TABLE x (y)"))
+    given = {"ontology": str(folder / "ontology.ttl"), **SECRETS[fault]}
+    said = {}
+    for name in ("source", "ontology"):
+        value = given[name].replace("{folder}", str(folder))
+        said[name] = f"env:THEIR_{name.upper()}" if "hush" in value else value
+        environment.setenv(f"THEIR_{name.upper()}", value)
+    with pytest.raises(InvalidInputError, match="env:THEIR_") as raised:
+        sources.load(said["source"], said["ontology"], query=given.get("query", ""))
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("fault", [name for name, given in SECRETS.items() if "me:hush@127" in given["source"]])
+def test_a_password_in_a_url_is_never_said(fault: str, folder: Path) -> None:
+    given = SECRETS[fault]
+    address = given["source"].replace("mysql+hush", "mysql+x").replace("hush://", "x://").replace("/hush", "/x")
+    with pytest.raises(InvalidInputError, match=r"me:.*@127") as raised:
+        sources.load(address, str(folder / "ontology.ttl"), query=given.get("query", ""))
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("query", ["DROP TABLE letters", "SELECT nextval('counter')::text AS \"documentId\", '' AS text"])
+def test_a_query_changes_nothing_in_postgresql(query: str, postgres_database: str, folder: Path) -> None:
+    table(postgres_database, frame())
+    engine = create_engine(postgres_database)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SEQUENCE counter"))
+    with pytest.raises(InvalidInputError, match="query = "):
+        sources.load(postgres_database, str(folder / "ontology.ttl"), query=query)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM letters")).scalar() == len(TEXTS)
+        assert connection.execute(text("SELECT nextval('counter')")).scalar() == 1
+    engine.dispose()
+
+
+def test_postgresql_needs_no_driver_in_its_url(postgres_database: str, folder: Path) -> None:
+    url = postgres_database.replace("postgresql+psycopg", "postgresql")
+    select = "SELECT 'a' AS \"documentId\", 'x' AS text"
+    assert len(sources.load(url, str(folder / "ontology.ttl"), query=select)) == 1
+
+
+WITH_PASSWORD = [
+    "postgresql+psycopg://me:secret@here/x",
+    "postgresql://me:p@ss/word@here/x",
+    "postgresql://me:secret@here:five/x",
+    "postgresql://here/x?user=me&password=secret",
+    "https://me:secret@here/letters.csv",
+    "zip://letters.csv::https://me:1234@here/letters.zip",
+    " ftp://me:secret@here/letters.csv",
+]
+WITHOUT = [
+    "sample",
+    "env:LETTERS",
+    "postgresql://me@here/x",
+    "postgresql://here:5432/x@y",
+    "s3://bucket/letters.jsonl",
+    "https://here:8080/letters@home.csv",
+    "/home/me:you@here/letters",
+    r"C:\letters.csv",
+    '{"documentId": "a:b@c", "text": "https://me:secret@here"}',
+]
+
+
+@pytest.mark.parametrize("field", ["source", "ontology"])
+@pytest.mark.parametrize("address", WITH_PASSWORD)
+def test_a_deployments_parameters_bear_no_password(field: str, address: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{field} = .*env:NAME") as raised:
+        deployed.refuse_password(field, address)
+    assert not {"secret", "ss/word", "1234"} & set(str(raised.value).split())
+
+
+@pytest.mark.parametrize("address", WITHOUT)
+def test_an_address_without_a_password_is_fine(address: str) -> None:
+    deployed.refuse_password("source", address)
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[str]:
+    """The folder behind a web server of the standard library's, which gives a file as one stream."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+        def do_GET(self) -> None:
+            if "forbidden" in self.path:
+                self.send_error(403)
+            elif "short" in self.path:
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                self.wfile.write(b"documentId,text\n")
+            else:
+                super().do_GET()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet", "a folder"])
+def test_every_kind_of_file_comes_over_the_web(suffix: str, web: str, folder: Path) -> None:
+    (folder / "documents.jsonl").write_text(lines(), encoding="utf-8")
+    (folder / "letters.jsonl").write_text(lines(), encoding="utf-8")
+    frame().to_csv(folder / "letters.csv", index=False)
+    frame().to_parquet(folder / "letters.parquet")
+    address = f"{web}/" if suffix == "a folder" else f"{web}/letters{suffix}?key=of@mine"
+    for documents in (sources.load(address, f"{web}/ontology.ttl"), sources.load(address)):
+        assert {document.document_id: document.text for document in documents} == TEXTS
+        assert documents.ontology_content == TURTLE
+
+
+WEB: dict[str, tuple[str, str]] = {
+    "a page that isn't there": ("{web}/nowhere.csv", "SOURCE = '{web}/nowhere.csv': no such file"),
+    "a page that is forbidden": ("{web}/forbidden.csv", "forbidden.csv = '{web}/forbidden.csv': can't be read .*403"),
+    "a page that ends early": ("{web}/short.csv", "short.csv.* = '{web}/short.csv': can't be read .*(Payload|payload)"),
+    "a server that is away": ("http://127.0.0.1:1/x.csv", "x.csv = 'http://127.0.0.1:1/x.csv': can't be read .*[Cc]onnect"),
+}
+
+
+@pytest.mark.parametrize("fault", WEB)
+def test_what_the_web_refuses_is_named(fault: str, web: str, folder: Path) -> None:
+    address, said = (each.replace("{web}", web) for each in WEB[fault])
+    with pytest.raises(InvalidInputError, match=said):
+        sources.load(address, str(folder / "ontology.ttl"))
 
 
 def test_documents_are_read_as_often_as_wanted_side_by_side() -> None:

@@ -51,23 +51,39 @@ def test_prefects_state_lies_under_our_home(stack: stacks.Stack) -> None:
     assert (stack.home / "prefect" / "prefect.db").exists()
 
 
-WRONG: dict[str, object] = {
-    "mode": "enigne",
-    "failure_policy": "give-up",
-    "concurrency": 21,
-    "max_retries": -1,
-    "enable_entity_resolution": "perhaps",
-    "source": 7,
-    "batch_id": "x" * 201,
+WRONG: dict[str, tuple[str, object, str]] = {
+    "a slip in the mode": ("mode", "enigne", "is not one of"),
+    "an unknown policy": ("failure_policy", "give-up", "is not one of"),
+    "too much at once": ("concurrency", 21, "greater than the maximum of 20"),
+    "fewer than no retries": ("max_retries", -1, "less than the minimum of 0"),
+    "neither yes nor no": ("enable_entity_resolution", "perhaps", "is not of type 'boolean'"),
+    "a number for a source": ("source", 7, "is not of type 'string'"),
+    "no source": ("source", "", "should be non-empty"),
+    "a source with a password": ("source", "postgresql://me:secret@here/x", "into a variable of the worker: env:NAME"),
+    "an ontology with a password": ("ontology", "https://me:secret@here/x.ttl", "into a variable of the worker: env:NAME"),
+    "a long batch id": ("batch_id", "x" * 201, "is too long"),
+    "a batch id of two lines": ("batch_id", "x\ny", "a text with control characters"),
 }
 
 
-@pytest.mark.parametrize("field", WRONG)
-def test_the_form_refuses_a_wrong_value_and_names_its_field(stack: stacks.Stack, field: str) -> None:
-    path = f"/deployments/{stack.deployment('run-batch/on-demand')}/create_flow_run"
-    answer = stack.answer(path, {"parameters": {field: WRONG[field]}})
+@pytest.mark.parametrize("fault", WRONG)
+def test_the_form_refuses_a_wrong_value_and_says_which_and_why(stack: stacks.Stack, fault: str) -> None:
+    field, value, said = WRONG[fault]
+    deployment = stack.deployment("run-batch/on-demand")
+    answer = stack.answer(f"/deployments/{deployment}/create_flow_run", {"parameters": {field: value}})
     assert answer.status_code in (409, 422)
     assert f"'{field}'" in answer.json()["detail"]
+    assert said in answer.json()["detail"]
+    # What was refused is kept nowhere.
+    kept = stack.ask("/flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}})
+    assert value not in [run["parameters"][field] for run in kept]
+
+
+def test_the_form_takes_addresses_without_a_password(stack: stacks.Stack, folder: Path) -> None:
+    documents = '{"documentId": "me:you@here", "text": "https://me:secret@here"}'
+    ontology = folder / "taken.ttl"
+    ontology.write_text("# none", encoding="utf-8")
+    stack.wait_for(stack.start("run-batch/on-demand", source=documents, ontology=f"file://{ontology}", mode="legacy"), "Failed")
 
 
 def test_the_form_explains_every_field_in_its_order(stack: stacks.Stack) -> None:
