@@ -133,6 +133,21 @@ class BatchInfrastructureError(KnowledgeBatchError):
         )
 
 
+class PrefectUnavailableError(KnowledgeBatchError):
+    """Prefect's API can't be reached, or refuses what was asked of it."""
+
+    terminal = False
+    fields = ("api", "reason")
+
+    def __init__(self, api: str, reason: str) -> None:
+        self.api = api
+        self.reason = reason
+        super().__init__(
+            f"Prefect's API at {api} failed: {reason}; "
+            "start a server (knowledge-batch up) or mend PREFECT_API_URL, then try again"
+        )
+
+
 class WorkflowNotFoundError(KnowledgeBatchError):
     """No execution row of this id."""
 

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
-from compat.errors import InvalidInputError, Problem
+from compat.errors import InvalidInputError, PrefectUnavailableError, Problem
 
 NOTIFY = "knowledge-batch: a batch failed or was rolled back"
 ZOMBIES = "knowledge-batch: a run without a sign of life has crashed"
@@ -91,7 +92,16 @@ def apply(block: str | None = None) -> list[str]:
 
     Raises:
         InvalidInputError: Prefect has no such block.
+        PrefectUnavailableError: Its API is away, or refuses.
     """
+    try:
+        return _applied(block)
+    except (httpx.HTTPError, RuntimeError) as error:
+        # Prefect says RuntimeError of an API that nobody answers at.
+        raise PrefectUnavailableError(PREFECT_API_URL.value() or "PREFECT_API_URL", f"{type(error).__name__}: {error}") from error
+
+
+def _applied(block: str | None) -> list[str]:
     with get_client(sync_client=True) as client:
         there = {name: next(iter(client.read_automations_by_name(name)), None) for name in (NOTIFY, ZOMBIES)}
         wanted = [
