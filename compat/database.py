@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 
@@ -25,8 +26,12 @@ DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 
 # How long a writer waits for another one, in seconds.
 BUSY_SECONDS = 60.0
-# Threads of one batch (20 at most) that write at the same time get a connection each.
-POOL_SIZE, POOL_OVERFLOW = 5, 20
+# Connections of a process to a namespace: those that are kept, and those beyond that come and go. Twenty threads of a batch
+# write one after the other anyway, behind the lock on their batch, and with ten connections sooner than with a connection
+# each. They are what PostgreSQL's max_connections is counted in, see README.
+POOL_SIZE, POOL_OVERFLOW = 5, 5
+# Waiting for a connection is waiting for a writer.
+POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
 
 
 class Database:
@@ -80,9 +85,23 @@ def _database(url: str, namespace: str | None, pid: int) -> Database:
     return Database(url, namespace)
 
 
+# The cache alone would let threads that come at the same time open a pool each.
+_opening = Lock()
+
+
 def database(url: str, namespace: str | None = None) -> Database:
     """The database of this URL, or a namespace of it, opened once a process; a forked child opens its own."""
-    return _database(url, namespace, os.getpid())
+    with _opening:
+        return _database(url, namespace, os.getpid())
+
+
+def _renew_lock() -> None:
+    # Where another thread held it at the fork, nobody in the child would ever let go of it.
+    global _opening
+    _opening = Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def parse_url(address: str) -> URL:
@@ -113,13 +132,13 @@ def _engine(url: str, namespace: str | None) -> Engine:
         file.parent.mkdir(parents=True, exist_ok=True)
         if namespace:
             parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **POOL)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
     try:
         arguments = {"options": f"-c search_path={SHADOW_SCHEMA}"} if namespace else {}
-        return create_engine(parsed, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+        return create_engine(parsed, connect_args=arguments, pool_pre_ping=True, **POOL)
     except ModuleNotFoundError as error:
         raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
 

@@ -1,8 +1,15 @@
 """What KNOWLEDGE_DATABASE_URL may be, and what is said of the rest."""
 
-import pytest
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
 
-from compat.database import Database
+import pytest
+from sqlalchemy import create_engine, text
+
+import faults
+import flows
+from compat.database import POOL_OVERFLOW, POOL_SIZE, Database
 from compat.errors import InvalidInputError
 
 REFUSED = {
@@ -28,3 +35,33 @@ def test_postgresql_needs_no_driver_in_its_url(postgres_database: str) -> None:
     database = Database(postgres_database.replace("postgresql+psycopg://", "postgresql://"), upgrade=True)
     assert database.engine.driver == "psycopg"
     database.engine.dispose()
+
+
+def test_a_process_takes_no_more_of_postgresqls_connections_than_readme_says(
+    upgraded_postgres_database: str, environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    environment.setenv("KNOWLEDGE_DATABASE_URL", upgraded_postgres_database)
+    environment.setenv("KNOWLEDGE_EXTRACTOR", "faults:indifferent")
+    ended = Event()
+
+    def most() -> int:
+        seen = [0]
+        watcher = create_engine(upgraded_postgres_database, isolation_level="AUTOCOMMIT")
+        count = text("SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()")
+        with watcher.connect() as connection:
+            while not ended.wait(0.02):
+                seen.append(int(connection.execute(count).scalar_one()))
+        watcher.dispose()
+        return max(seen)
+
+    with ThreadPoolExecutor() as pool:
+        watched = pool.submit(most)
+        requests = [
+            request_of([faults.document(f"d{n}") for n in range(40)], f"b{number}", concurrency=20) for number in range(4)
+        ]
+        try:
+            results = list(pool.map(flows.run_batch, requests))
+        finally:
+            ended.set()
+    assert [result.success_count for result in results] == [40] * 4
+    assert 5 <= watched.result() <= POOL_SIZE + POOL_OVERFLOW == 10
