@@ -107,7 +107,7 @@ def run_batch(
 ) -> State[Any]:
     """Extract a knowledge graph from a batch of documents.
 
-    Entered again, after a suspension say, it goes on with its batch and does only what is missing.
+    Entered again, after a suspension say, it goes on with its batch and does only what is missing, without its source.
 
     Args:
         source: Where the documents are: a folder or a .jsonl, .csv or .parquet file, by a path or URL that the worker can

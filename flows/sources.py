@@ -133,7 +133,8 @@ class Place:
 
     @property
     def parent(self) -> "Place":
-        return replace(self, path=self.system._parent(self.path), shown=self.shown.rpartition("/")[0] or self.shown)
+        path = self.system._parent(self.path)
+        return replace(self, path=path, shown=self.shown if self.is_secret else path)
 
     def child(self, name: str) -> "Place":
         return replace(self, path=f"{self.path.rstrip('/')}/{name}", shown=f"{self.shown.rstrip('/')}/{name}")
@@ -225,7 +226,7 @@ def _place(address: Address) -> Place:
         system, path = url_to_fs(address.value)
         return Place(system, path, address.shown, address.is_secret)
     except ImportError as error:
-        advice = f"{_said(error, address.is_secret)}; its file system is a package of its own"
+        advice = f"{error}; its file system is a package of its own"
     except Exception as error:
         if not _is_theirs(error):
             raise
