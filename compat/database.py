@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from compat import migrations
@@ -21,10 +22,16 @@ from compat.errors import InvalidInputError, Problem, SchemaVersionError
 SHADOW = "shadow"
 SHADOW_SCHEMA = "knowledge_shadow"
 
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
+
 # How long a writer waits for another one, in seconds.
 BUSY_SECONDS = 60.0
-# Threads of one batch (20 at most) that write at the same time get a connection each.
-POOL_SIZE, POOL_OVERFLOW = 5, 20
+# Connections of a process to a namespace: those that are kept, and those beyond that come and go. Twenty threads of a batch
+# write one after the other anyway, behind the lock on their batch, and with ten connections sooner than with a connection
+# each. They are what PostgreSQL's max_connections is counted in, see README.
+POOL_SIZE, POOL_OVERFLOW = 5, 5
+# Waiting for a connection is waiting for a writer.
+POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
 
 
 class Database:
@@ -78,16 +85,46 @@ def _database(url: str, namespace: str | None, pid: int) -> Database:
     return Database(url, namespace)
 
 
+# The cache alone would let threads that come at the same time open a pool each.
+_opening = Lock()
+
+
 def database(url: str, namespace: str | None = None) -> Database:
     """The database of this URL, or a namespace of it, opened once a process; a forked child opens its own."""
-    return _database(url, namespace, os.getpid())
+    with _opening:
+        return _database(url, namespace, os.getpid())
+
+
+def _renew_lock() -> None:
+    # Where another thread held it at the fork, nobody in the child would ever let go of it.
+    global _opening
+    _opening = Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def parse_url(address: str) -> URL:
+    """An address as SQLAlchemy has it, with the driver that comes with us where PostgreSQL's names none.
+
+    Raises ValueError that says what is wrong with it.
+    """
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        raise ValueError("is no database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
+    except ValueError:
+        raise ValueError("its port is no number; write HOST:5432, and a / or @ of a password as %2F and %40") from None
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
 def _engine(url: str, namespace: str | None) -> Engine:
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise _refused(url, "is no database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
+        parsed = parse_url(url)
+    except ValueError as error:
+        raise _refused(url, str(error)) from None
+    if parsed.drivername not in DRIVERS:
+        raise _refused(url, f"{parsed.drivername} isn't supported; write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise _refused(url, "a database in memory is seen by one process only; name a file: sqlite:///FILE")
@@ -95,19 +132,15 @@ def _engine(url: str, namespace: str | None) -> Engine:
         file.parent.mkdir(parents=True, exist_ok=True)
         if namespace:
             parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **POOL)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
-    if parsed.get_backend_name() == "postgresql":
-        try:
-            arguments = {"options": f"-c search_path={SHADOW_SCHEMA}"} if namespace else {}
-            return create_engine(
-                parsed, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True
-            )
-        except ModuleNotFoundError as error:
-            raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
-    raise _refused(url, f"{parsed.get_backend_name()} isn't supported; use sqlite or postgresql+psycopg")
+    try:
+        arguments = {"options": f"-c search_path={SHADOW_SCHEMA}"} if namespace else {}
+        return create_engine(parsed, connect_args=arguments, pool_pre_ping=True, **POOL)
+    except ModuleNotFoundError as error:
+        raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
 
 
 def _refused(url: str, advice: str) -> InvalidInputError:

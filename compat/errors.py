@@ -104,6 +104,19 @@ class InvalidStateTransitionError(KnowledgeBatchError):
         )
 
 
+class OtherInputError(InvalidStateTransitionError):
+    """The batch's id bears other input than this; what is stored under it is somebody else's, or from before a change."""
+
+    def __init__(
+        self,
+        batch_id: str,
+        current_state: str,
+        attempted_state: str = "Pending",
+        hint: str | None = "this id bears other input; choose another batch id",
+    ) -> None:
+        super().__init__(batch_id, current_state, attempted_state, hint)
+
+
 class BatchInfrastructureError(KnowledgeBatchError):
     """Something around the documents failed (database, Prefect): what finished is kept, and the batch can be resumed."""
 
@@ -117,6 +130,21 @@ class BatchInfrastructureError(KnowledgeBatchError):
         super().__init__(
             f"Batch {batch_id}: {operation} failed: {reason}; what finished is stored, "
             f"go on with knowledge-batch resume {batch_id}"
+        )
+
+
+class PrefectUnavailableError(KnowledgeBatchError):
+    """Prefect's API can't be reached, or refuses what was asked of it."""
+
+    terminal = False
+    fields = ("api", "reason")
+
+    def __init__(self, api: str, reason: str) -> None:
+        self.api = api
+        self.reason = reason
+        super().__init__(
+            f"Prefect's API at {api} failed: {reason}; "
+            "start a server (knowledge-batch up) or mend PREFECT_API_URL, then try again"
         )
 
 

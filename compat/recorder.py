@@ -7,6 +7,7 @@ when to try one again.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from threading import Event, Thread
 from typing import Protocol
 from weakref import WeakSet
@@ -41,12 +42,16 @@ from compat.schema import BatchDocument, BatchExecution, DocumentOutcome, Mentio
 from compat.status import RowStatus
 from compat.store import Claim, Store, held_run
 
-__all__ = ["Outcome", "Recorder", "Resolution", "live_recorders"]
+__all__ = ["CALL", "Outcome", "Recorder", "Resolution", "live_recorders"]
 
 log = logging.getLogger("knowledge_batch")
 
 # The batches that this very process works on: what a signal to it is about.
 _LIVE: "WeakSet[Recorder]" = WeakSet()
+
+# The call that a batch is worked on for, where its caller may want to stop that and nothing else; threads get it with a
+# copy of the context.
+CALL: ContextVar[object] = ContextVar("call", default=None)
 
 # The longest that a cancel which is asked for outside of the store stays unseen, in seconds.
 LOOK_SECONDS = 5.0
@@ -86,6 +91,7 @@ class Recorder:
         """
         self.store = store
         self.claim = claim
+        self.call = CALL.get()
         self.policy: RetryPolicy = retry_policy(claim.config, retry_base_seconds)
         self._attempts = AttemptWriter(store, claim, self.policy)
         self._cancelled_elsewhere = cancelled_elsewhere

@@ -13,7 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from compat import events, shadows
 from compat.contracts import BatchCompleted, BatchConfig, BatchEvent, BatchFailed, utc_now
 from compat.database import SHADOW, database
-from compat.errors import BatchAlreadyRunningError, BatchNotFoundError, InvalidStateTransitionError, LeaseLostError
+from compat.errors import (
+    BatchAlreadyRunningError,
+    BatchNotFoundError,
+    InvalidStateTransitionError,
+    LeaseLostError,
+    OtherInputError,
+)
 from compat.ids import new_id
 from compat.intake import Request, insert_batch, params_hash
 from compat.modes import Decision, Mode
@@ -81,7 +87,7 @@ class Store(Reader):
 
         Exactly one caller wins, across threads, processes and machines: the winner is whoever
         inserts the run's row. Raises BatchAlreadyRunningError where another one holds it,
-        InvalidStateTransitionError where the id bears other input or has ended otherwise, and
+        OtherInputError where the id bears other input, InvalidStateTransitionError where it has ended otherwise, and
         BatchInfrastructureError (``batch_create_execution``) where the database fails.
         """
         batch_id = batch_id or params.batch_id or new_id("knowledge_batch_execution")
@@ -116,9 +122,7 @@ class Store(Reader):
                 return claim
             run = _locked_run(connection, batch_id)
             if run.params_hash != digest:
-                raise InvalidStateTransitionError(
-                    batch_id, _state_name(run), "Pending", "this id bears other input; choose another batch id"
-                )
+                raise OtherInputError(batch_id, _state_name(run))
             self._refuse_if_alive(run)
             if run.status == RowStatus.COMPLETED:
                 return None
@@ -194,7 +198,8 @@ class Store(Reader):
             update(BatchRun)
             .where(BatchRun.batch_id == run.batch_id)
             .values(owner=owner, heartbeat_at=utc_now(), generation=generation)
-            .values(mode=decision.mode.value, mode_reason=decision.reason)
+            # Whoever takes the batch serves it in another flow run, or in none.
+            .values(mode=decision.mode.value, mode_reason=decision.reason, flow_run_id=None)
             # Also where somebody resumed it elsewhere: what the engine has done of it is no ground for comparison.
             .values(rolled_back_from=run.mode if Mode.ENGINE == run.mode != decision.mode else run.rolled_back_from)
         )

@@ -1,16 +1,19 @@
 """What Prefect is to do by itself: say that a batch failed or went back to legacy, and end runs that nobody works on."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
-from compat.errors import InvalidInputError, Problem
+from compat.errors import InvalidInputError, PrefectUnavailableError, Problem
 
 NOTIFY = "knowledge-batch: a batch failed or was rolled back"
 ZOMBIES = "knowledge-batch: a run without a sign of life has crashed"
@@ -21,25 +24,37 @@ MISSED = 3
 HEARTBEAT_SECONDS = 180
 
 
-def notify(block_id: str | None) -> AutomationCore:
+# What takes a notification away.
+NOBODY = "none"
+
+
+def notify(actions: Sequence[ActionTypes]) -> AutomationCore:
     """Says which batch failed or was rolled back, and why, through a notification block.
 
-    Without one it does nothing: the event feed shows the batch's event and that this automation fired on it. A block holds
-    an address that is a secret, so it is the operator's to make.
+    With nothing to do it shows all the same: the event feed has the batch's event and that this automation fired on it. A
+    block holds an address that is a secret, so it is the operator's to make.
     """
-    subject = "Batch {{ event.resource['prefect.resource.name'] }}: {{ event.event }}"
-    body = "{{ event.payload.reason }}\nknowledge-batch status '{{ event.resource['prefect.resource.name'] }}'"
+    silent = all(isinstance(action, DoNothing) for action in actions)
     return AutomationCore(
         name=NOTIFY,
         description="Fires on knowledge.batch.failed and knowledge.batch.rolled_back. "
-        + ("Shows in the event feed; to be told, knowledge-batch automations apply --notify BLOCK." if block_id is None else ""),
+        + ("Shows in the event feed; to be told, knowledge-batch automations apply --notify BLOCK." if silent else ""),
         trigger=EventTrigger(
             expect={"knowledge.batch.failed", "knowledge.batch.rolled_back"},
             match=ResourceSpecification({"prefect.resource.id": "knowledge.batch.*"}),
             posture=Posture.Reactive,
             threshold=1,
         ),
-        actions=[DoNothing() if block_id is None else SendNotification(block_document_id=block_id, subject=subject, body=body)],
+        actions=list(actions),
+    )
+
+
+def message(block_id: str) -> SendNotification:
+    """What is said through a block."""
+    return SendNotification(
+        block_document_id=UUID(block_id),
+        subject="Batch {{ event.resource['prefect.resource.name'] }}: {{ event.event }}",
+        body="{{ event.payload.reason }}\nknowledge-batch status '{{ event.resource['prefect.resource.name'] }}'",
     )
 
 
@@ -72,21 +87,41 @@ def apply(block: str | None = None) -> list[str]:
     """Creates the automations, or brings those that are there up to date. Returns their names.
 
     Args:
-        block: A notification block as TYPE/NAME, such as ``slack-webhook/operations``.
+        block: A notification block as TYPE/NAME, such as ``slack-webhook/operations``; ``none`` for no notification.
+            Without one it stays as it is: whoever applies a release, or starts the stack, needn't know of it.
 
     Raises:
         InvalidInputError: Prefect has no such block.
+        PrefectUnavailableError: Its API is away, or refuses.
     """
+    try:
+        return _applied(block)
+    except (httpx.HTTPError, RuntimeError) as error:
+        # Prefect says RuntimeError of an API that nobody answers at.
+        raise PrefectUnavailableError(PREFECT_API_URL.value() or "PREFECT_API_URL", f"{type(error).__name__}: {error}") from error
+
+
+def _applied(block: str | None) -> list[str]:
     with get_client(sync_client=True) as client:
-        block_id = None if block is None else _block_id(client, block)
-        wanted = [notify(block_id), mark_zombies(PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or HEARTBEAT_SECONDS)]
+        there = {name: next(iter(client.read_automations_by_name(name)), None) for name in (NOTIFY, ZOMBIES)}
+        wanted = [
+            notify(_actions(client, block, there[NOTIFY])),
+            mark_zombies(PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or HEARTBEAT_SECONDS),
+        ]
         for automation in wanted:
-            there = client.read_automations_by_name(automation.name)
-            if there:
-                client.update_automation(there[0].id, automation)
-            else:
+            found = there[automation.name]
+            if found is None:
                 client.create_automation(automation)
+            else:
+                # One that was switched off on Prefect's page stays so.
+                client.update_automation(found.id, automation.model_copy(update={"enabled": found.enabled}))
     return [automation.name for automation in wanted]
+
+
+def _actions(client: SyncPrefectClient, block: str | None, there: Automation | None) -> list[ActionTypes]:
+    if block is None and there is not None:
+        return there.actions
+    return [DoNothing() if block is None or block == NOBODY else message(_block_id(client, block))]
 
 
 def _block_id(client: SyncPrefectClient, block: str) -> str:

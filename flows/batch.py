@@ -10,7 +10,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
 from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -121,7 +120,7 @@ def extract_batch(batch_id: str, owner: str, channel: Channel = "batch") -> Stat
     settings = Settings.load()
     store = store_of(channel, settings)
     claim = store.held(batch_id, owner)
-    store.note_flow_run(claim, str(flow_run.get_id()))
+    store.note_flow_run(claim, str(upkeep.serving_flow_run()))
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (
         stops_on_signals(stop_embedded_server),

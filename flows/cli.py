@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -24,7 +25,10 @@ from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
     BatchNotFoundError,
+    InvalidInputError,
     KnowledgeBatchError,
+    PrefectUnavailableError,
+    Problem,
     SchemaVersionError,
     WorkflowNotFoundError,
 )
@@ -94,7 +98,7 @@ def exit_code(error: KnowledgeBatchError) -> Exit:
     match error:
         case BatchAlreadyRunningError():
             return Exit.ALREADY_RUNNING
-        case BatchInfrastructureError() | SchemaVersionError() | stack.StackError():
+        case BatchInfrastructureError() | PrefectUnavailableError() | SchemaVersionError() | stack.StackError():
             return Exit.INFRASTRUCTURE
         case BatchNotFoundError() | WorkflowNotFoundError() | evidence.ReportNotFoundError():
             return Exit.NOT_FOUND
@@ -246,7 +250,10 @@ def db_upgrade() -> None:
 
 @automations_app.command(name="apply")
 def automations_apply(
-    notify: Annotated[str | None, typer.Option(help="The notification block to use, TYPE/NAME.", metavar="BLOCK")] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(help="The notification block to use, TYPE/NAME, or: none. Without it: as it is.", metavar="BLOCK"),
+    ] = None,
 ) -> None:
     """Create the automations on the server that PREFECT_API_URL names, or bring them up to date."""
     from flows import automations
@@ -313,6 +320,8 @@ def retries_audit(
 
 def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
     """Runs to the end with progress shown, prints what came of it, and exits by the batch's status."""
+    if output is not None:
+        _make(output)
     began = time.monotonic()
     try:
         with shown_progress(batch_id, Console(stderr=True)):
@@ -323,7 +332,6 @@ def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output
     seconds = time.monotonic() - began
     store = Store.from_settings()
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
         exporting.export(store, batch_id, output / "graph.ttl")
     if format == "json":
@@ -332,6 +340,17 @@ def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output
         _print_result(store, state, seconds)
     code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
     raise typer.Exit(code)
+
+
+def _make(output: Path) -> None:
+    """Makes the folder before there is anything to put into it: a batch may take hours."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        advice = f"nothing can be written there ({error.strerror}); name a folder of yours"
+        raise InvalidInputError([Problem("--output", str(output), advice)]) from None
 
 
 def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:

@@ -8,17 +8,28 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from pydantic import Field
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 import flows
 from compat.contracts import BatchConfig, FailurePolicy
-from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError
+from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
 from compat.ids import derived_id
 from compat.status import TERMINAL
 from compat.store import Store
 from flows import artifacts, sources, upkeep
 from flows.documents import StreamedParams, refused
+
+# What Prefect's API refuses before it has kept it. As "not", since a refusal then says what is described here; a pattern would
+# be said as it stands.
+NO_PASSWORD: dict[str, Any] = {
+    "not": {
+        "type": "string",
+        "description": "an address with a password, which Prefect shows; put it into a variable of the worker: env:NAME",
+        "pattern": sources.PASSWORD,
+    }
+}
+NO_CONTROLS: dict[str, Any] = {
+    "not": {"type": "string", "description": "a text with control characters", "pattern": r"[\x00-\x1f\x7f-\x9f]"}
+}
 
 
 def batch_id_of(flow_run: FlowRun) -> str:
@@ -44,11 +55,14 @@ def this_run() -> FlowRun:
 
 
 def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """The hook behind a flow run that crashed or was cancelled: the fast path of what ``reconcile`` finds anyway."""
+    """The hook behind a flow run that crashed or was cancelled: the fast path of what ``reconcile`` finds anyway.
+
+    A batch that another run serves, or nobody in Prefect, is that one's to end.
+    """
     batch_id = batch_id_of(flow_run)
     store = Store.from_settings()
     try:
-        if not store.has_ended(batch_id):
+        if store.flow_run_id(batch_id) == str(flow_run.id) and not store.has_ended(batch_id):
             status = upkeep.settle(store, batch_id, state)
             if status in TERMINAL:
                 artifacts.tell_of(store, batch_id, status.value)
@@ -77,9 +91,9 @@ def run_name() -> str:
     on_cancellation=[settle_batch],
 )
 def run_batch(
-    source: str = sources.SAMPLE,
+    source: Annotated[str, Field(min_length=1, json_schema_extra=NO_PASSWORD)] = sources.SAMPLE,
     # An empty text rather than none: the form offers a field instead of a choice of types.
-    ontology: str = "",
+    ontology: Annotated[str, Field(json_schema_extra=NO_PASSWORD)] = "",
     mode: Literal["", "legacy", "engine", "shadow"] = "",
     failure_policy: FailurePolicy = FailurePolicy.CONTINUE,
     concurrency: Annotated[int, Field(ge=1, le=20)] = 3,
@@ -89,11 +103,11 @@ def run_batch(
     query: str = "",
     id_column: str = sources.DEFAULT_COLUMNS.document_id,
     text_column: str = sources.DEFAULT_COLUMNS.text,
-    batch_id: Annotated[str, Field(max_length=200)] = "",
+    batch_id: Annotated[str, Field(max_length=200, json_schema_extra=NO_CONTROLS)] = "",
 ) -> State[Any]:
     """Extract a knowledge graph from a batch of documents.
 
-    Entered again, after a suspension say, it goes on with its batch and does only what is missing.
+    Entered again, after a suspension say, it goes on with its batch and does only what is missing, without its source.
 
     Args:
         source: Where the documents are: a folder or a .jsonl, .csv or .parquet file, by a path or URL that the worker can
@@ -111,8 +125,15 @@ def run_batch(
         text_column: What documents' texts are called in the source.
         batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
     """
-    refuse_password(source)
-    run_id = batch_id_of(this_run())
+    refuse_password("source", source)
+    refuse_password("ontology", ontology)
+    run, store = this_run(), Store.from_settings()
+    run_id = batch_id_of(run)
+    if has_begun(store, run):
+        get_run_logger().info("batch %s was begun before: what is stored of it counts, its source isn't read again", run_id)
+        with artifacts.shown(store, run_id):
+            go_on(run_id, mode or None)
+        return upkeep.final_state(store, run_id)
     found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
     config = BatchConfig(
         concurrency=concurrency,
@@ -121,7 +142,6 @@ def run_batch(
         enable_entity_resolution=enable_entity_resolution,
     )
     request = found.request(run_id, config.model_dump(mode="json"))
-    store = Store.from_settings()
     if only_new:
         request = request.only_new(store)
         left_out = len(found) - len(request.documents)
@@ -131,20 +151,43 @@ def run_batch(
     return upkeep.final_state(store, run_id)
 
 
-def refuse_password(source: str) -> None:
-    """Raises InvalidInputError for an address that Prefect's page would show with its password to whoever looks."""
+def refuse_password(field: str, address: str) -> None:
+    """Raises InvalidInputError for an address that Prefect's page would show with its password to whoever looks.
+
+    Prefect's API has refused it before, by the form; a flow that is called goes past that.
+    """
+    if sources.has_password(address):
+        raise refused(field, "…", "bears a password, which Prefect shows; put it into a variable of the worker: env:NAME")
+
+
+def has_begun(store: Store, run: FlowRun) -> bool:
+    """Whether this flow run, or an earlier one of the same scheduled time, has begun its batch.
+
+    Then the stored batch counts: its source may have gone or changed since. An id that was asked for may be anybody's, so
+    there it has to be this very run that served it last.
+    """
     try:
-        password = make_url(source).password
-    except ArgumentError:
-        return
-    if password:
-        raise refused("source", "…", "bears a password, which Prefect shows; put it into a variable of the worker: env:NAME")
+        served_by = store.flow_run_id(batch_id_of(run))
+    except BatchNotFoundError:
+        return False
+    return served_by == str(run.id) or not run.parameters.get("batch_id")
+
+
+def go_on(batch_id: str, mode: str | None) -> None:
+    """Does what is missing of a stored batch; nothing of one that is completed or cancelled."""
+    try:
+        flows.resume_request(batch_id, mode)
+    except InvalidStateTransitionError as error:
+        if error.current_state not in ("Completed", "Cancelled"):
+            raise
 
 
 def run_or_resume(request: StreamedParams, mode: str | None) -> None:
     """Runs the batch, or goes on with it where it has failed or was interrupted before."""
     try:
         flows.run_request(request, mode)
+    except OtherInputError:
+        raise
     except InvalidStateTransitionError as error:
         if error.current_state != "Failed" or request.batch_id is None:
             raise

@@ -29,7 +29,7 @@ from compat.ids import new_id
 from compat.intake import Request
 from compat.modes import Decision, Mode, decide, parse_mode
 from compat.reader import infrastructure
-from compat.recorder import Recorder, live_recorders
+from compat.recorder import CALL, Recorder, live_recorders
 from compat.settings import Settings
 from compat.store import Claim, Store
 from flows import submission
@@ -73,7 +73,10 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
     params = params.model_copy(update={"batch_id": params.batch_id or new_id("knowledge_batch_execution")})
     # A pool of its own: the loop's has few threads, and many batches would wait for each other.
     pool = ThreadPoolExecutor(1, thread_name_prefix=f"batch {params.batch_id}")
-    work = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, run_batch, params, mode)
+    # Not known by its batch id: another task may be at work on that one.
+    call, context = object(), copy_context()
+    context.run(CALL.set, call)
+    work = asyncio.get_running_loop().run_in_executor(pool, context.run, run_batch, params, mode)
     pool.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
@@ -81,7 +84,7 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
         while not work.done():
             # More than once: it may not have claimed its batch yet.
             for recorder in live_recorders():
-                if recorder.claim.batch_id == params.batch_id:
+                if recorder.call is call:
                     recorder.stop("Interrupted: the task that awaited it was cancelled")
             await asyncio.wait([work], timeout=LOOK_SECONDS)
         # Asked for, so that nobody complains of an error that was never looked at.
@@ -236,6 +239,7 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
     """The mode switch: hands the batch to its runtime, and to legacy where the engine's machinery fails."""
     try:
         with stops_on_signals(_stop_embedded_server):
+            _note_flow_run(store, claim)
             if claim.mode == Mode.ENGINE:
                 reason = _failure_of_engine(claim)
                 if reason is None:
@@ -245,6 +249,7 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
                     raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
                 log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
                 claim = store.hand_over(claim, Mode.LEGACY, reason)
+                _note_flow_run(store, claim)
                 _tell_of_rollback(store, claim)
             with Recorder(store, claim, settings.retry_base_seconds, _cancelled_in_prefect()) as recorder:
                 legacy.run(recorder, load_extractor(settings.extractor))
@@ -264,6 +269,14 @@ def _tell_of_rollback(store: Store, claim: Claim) -> None:
     # Prefect may be what failed, or not even be installed.
     if "flows.batch" in sys.modules:
         sys.modules["flows.batch"].tell_of_rollback(store, claim.batch_id)
+
+
+def _note_flow_run(store: Store, claim: Claim) -> None:
+    """Keeps which flow run the batch is served in, for whoever learns of that run's end."""
+    if "flows.upkeep" in sys.modules:
+        flow_run_id = sys.modules["flows.upkeep"].serving_flow_run()
+        if flow_run_id is not None:
+            store.note_flow_run(claim, flow_run_id)
 
 
 def _cancelled_in_prefect() -> Callable[[], bool]:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -66,19 +66,19 @@ def up(port: int, say: Callable[[str], None]) -> None:
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
     os.environ.update(environment(settings, port))
-    with _until_stopped():
+    with suppress(Stopped), _signals_noted() as received:
         say("starting Prefect's server")
         with Part("server", logs, "server", "start", "--host", HOST, "--port", str(port)) as server:
-            _wait_for(_is_healthy, server)
+            _wait_for(_is_healthy, received, server)
             _make_pool()
             say("deploying")
-            _deploy(logs)
+            _deploy(logs, received)
             _limit_shadows()
             _automate()
             with Part("worker", logs, "worker", "start", "--pool", POOL, "--type", "process", "--name", NAME) as worker:
-                _wait_for(_is_worker_online, server, worker)
+                _wait_for(_is_worker_online, received, server, worker)
                 say(f"ready: http://{HOST}:{port}/deployments (logs in {logs}; Ctrl-C ends everything)")
-                _wait_for(lambda: False, server, worker, seconds=float("inf"))
+                _wait_for(lambda: False, received, server, worker, seconds=float("inf"))
 
 
 def environment(settings: Settings, port: int) -> dict[str, str]:
@@ -168,8 +168,8 @@ def _stop(processes: set[psutil.Process]) -> None:
         alive = psutil.wait_procs(alive, timeout=seconds)[1]
 
 
-def _wait_for(condition: Callable[[], bool], *parts: Part, seconds: float = START_SECONDS) -> None:
-    """Waits for a condition. Raises StackError as soon as a part has ended, or when it takes too long."""
+def _wait_for(condition: Callable[[], bool], received: Sequence[int], *parts: Part, seconds: float = START_SECONDS) -> None:
+    """Waits for a condition. Raises StackError as soon as a part has ended, or when it takes too long, and Stopped."""
     began = time.monotonic()
     while not condition():
         for part in parts:
@@ -178,24 +178,34 @@ def _wait_for(condition: Callable[[], bool], *parts: Part, seconds: float = STAR
                 raise StackError(f"the {part.name} ended by itself with code {code}", part.log)
         if time.monotonic() - began > seconds:
             raise StackError(f"the {parts[-1].name} wasn't ready after {seconds:g} s", parts[-1].log)
-        time.sleep(LOOK_SECONDS)
+        _pause(received)
+
+
+def _pause(received: Sequence[int]) -> None:
+    if received:
+        raise Stopped
+    time.sleep(LOOK_SECONDS)
+
+
+class Stopped(Exception):  # noqa: N818 -- how a stack is meant to end
+    """A signal has asked for the stack's end."""
 
 
 @contextmanager
-def _until_stopped() -> Iterator[None]:
-    """SIGINT, SIGTERM or a closed terminal ends the block, which is how a stack ends; none of them cuts its end short."""
+def _signals_noted() -> Iterator[Sequence[int]]:
+    """Notes SIGINT, SIGTERM and a closed terminal, for whoever waits to look at.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    A handler that raised would do so in the middle of an end as well, leave processes behind and hide what failed. And a list
+    rather than an Event, whose lock the waiting thread may hold when its own handler wants it.
+    """
+    received: list[int] = []
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {each: signal.signal(each, stop) for each in signals}
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
-    except KeyboardInterrupt:
-        return
+        yield received
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -221,13 +231,13 @@ def _make_pool() -> None:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
 
 
-def _deploy(logs: Path) -> None:
+def _deploy(logs: Path, received: Sequence[int]) -> None:
     with (
         as_file(files("deployments") / "prefect.yaml") as path,
         Part("deploy", logs, "--no-prompt", "deploy", "--all", "--prefect-file", str(path)) as part,
     ):
         while (code := part.exit_code()) is None:
-            time.sleep(LOOK_SECONDS)
+            _pause(received)
     if code != 0:
         raise StackError("the deployments were refused", part.log)
 

@@ -1,6 +1,7 @@
 """Prefect's states and our rows kept in step: a flow run's end told by the batch, a dead batch's end told by its flow run."""
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,8 @@ log = logging.getLogger("knowledge_batch")
 
 # How long a question to Prefect's API may take, in seconds.
 API_SECONDS = 3.0
+# Where a worker says which flow run it has started a process for.
+STARTED_FOR = "PREFECT__FLOW_RUN_ID"
 
 
 def reconcile(store: Store) -> dict[str, RowStatus]:
@@ -63,9 +66,27 @@ def settle(store: Store, batch_id: str, state: State[object]) -> RowStatus:
     return store.reconcile(batch_id, silent_since=moment, reason=f"Flow run {state.name}: {state.message or 'no reason given'}")
 
 
+def serving_flow_run() -> str | None:
+    """The flow run whose end tells that this process has ended; None where no flow run is around.
+
+    It is the one that a worker started this process for: runs further in stay Running for ever when it is killed, and one
+    further out may go on elsewhere. Without a worker it is the outermost one.
+    """
+    return os.environ.get(STARTED_FOR) or _outermost_flow_run()
+
+
+def _outermost_flow_run() -> str | None:
+    try:
+        return flow_run.get_root_flow_run_id()
+    except Exception:
+        # Of a flow within a flow Prefect's API is asked, and may be away: a batch that legacy serves goes on all the same.
+        log.debug("the outermost flow run is not known", exc_info=True)
+        return flow_run.get_id()
+
+
 def cancel_watch() -> Callable[[], bool]:
     """A look at whether somebody cancelled the flow run that this is called in, or the one that it belongs to."""
-    ids = {flow_run.get_id(), flow_run.get_root_flow_run_id()} - {None}
+    ids = {flow_run.get_id(), _outermost_flow_run()} - {None}
     if not ids:
         return lambda: False
 

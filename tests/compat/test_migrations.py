@@ -1,10 +1,12 @@
 """The schema's versions: an older database opens and reads, a newer one is refused, and both ways to the newest are the same."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 import flows
 import postgres
@@ -68,6 +70,32 @@ def old(sqlite_url: str, environment: pytest.MonkeyPatch, tmp_path: Path) -> str
     return sqlite_url
 
 
+@pytest.fixture
+def old_on_postgresql(postgres_database: str, environment: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The same rows in PostgreSQL's tables of 0001."""
+    with sqlite3.connect(tmp_path / "0001.db") as connection:
+        connection.executescript(OLD.read_text(encoding="utf-8"))
+    connection.close()
+    migrated(postgres_database, "0001")
+    with bare(f"sqlite:///{tmp_path / '0001.db'}") as source, bare(postgres_database) as target:
+        # The first tables were written without saying which they are.
+        target.execute(text(f"DROP TABLE {migrations.TABLE}"))
+        theirs, ours = MetaData(), MetaData()
+        theirs.reflect(source)
+        ours.reflect(target)
+        for table in ours.sorted_tables:
+            rows = [dict(row) for row in source.execute(select(theirs.tables[table.name])).mappings()]
+            if rows:
+                target.execute(insert(table), [{name: in_utc(value) for name, value in row.items()} for row in rows])
+    environment.setenv("KNOWLEDGE_DATABASE_URL", postgres_database)
+    return postgres_database
+
+
+def in_utc(value: object) -> object:
+    """SQLite keeps no zone."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
 def test_the_list_of_revisions_is_alembics() -> None:
     script = ScriptDirectory.from_config(config())
     assert [revision.revision for revision in script.walk_revisions()] == list(reversed(migrations.REVISIONS))
@@ -106,6 +134,33 @@ def test_a_database_of_an_older_version_opens_and_reads(old: str) -> None:
 def test_a_batch_that_failed_under_an_older_version_goes_on(old: str, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("KNOWLEDGE_EXTRACTOR", "faults:indifferent")
     assert flows.resume_batch("failed in 0001").success_count == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*expression-based index:Warning")
+def test_on_postgresql_a_database_of_an_older_version_reads_and_goes_on_once_it_is_upgraded(
+    old_on_postgresql: str, sqlite_url: str, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SchemaVersionError, match=r"has schema 0001.*run: knowledge-batch db upgrade"):
+        flows.list_batches()
+    postgres.upgrade(old_on_postgresql)
+    assert {batch.batch_id: batch.status for batch in flows.list_batches()} == {
+        "from 0001": "completed",
+        "failed in 0001": "failed",
+    }
+    store = Store.from_settings()
+    assert type(store.failures("failed in 0001")["a"].__cause__).__name__ == "FlakyServiceError"
+    events = list(flows.subscribe("from 0001"))
+    assert (type(events[0]).__name__, type(events[-1]).__name__) == ("BatchCreated", "BatchCompleted")
+    # What SQLite gives of the same rows.
+    result = store.result("from 0001")
+    (tmp_path / "home").mkdir()
+    shutil.copy(tmp_path / "0001.db", tmp_path / "home" / "knowledge.db")
+    environment.setenv("KNOWLEDGE_DATABASE_URL", sqlite_url)
+    assert Store.from_settings().result("from 0001") == result
+    environment.setenv("KNOWLEDGE_DATABASE_URL", old_on_postgresql)
+    environment.setenv("KNOWLEDGE_EXTRACTOR", "faults:indifferent")
+    assert flows.resume_batch("failed in 0001").success_count == 1
+    store.database.engine.dispose()
 
 
 def test_many_that_open_an_older_database_at_once_upgrade_it_once(old: str) -> None:

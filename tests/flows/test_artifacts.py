@@ -3,13 +3,15 @@
 import json
 import logging
 from dataclasses import replace
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
 import processes
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 
 import faults
 import flows
@@ -128,6 +130,47 @@ def test_an_engine_batch_leaves_its_summary_its_documents_and_its_events(
     assert shown["batch-summary"].startswith(f"## Batch {batch_id}: completed")
     assert [row["document"] for row in json.loads(shown["batch-documents"])] == ["b", "a"]
     processes.wait_until(lambda: events_of(batch_id) == ["knowledge.batch.created", "knowledge.batch.completed"])
+
+
+@pytest.mark.parametrize("per_task", [("auto", {"a", "b", "c"}), ("2", {"a and 1 more", "c"})], ids=["one", "shards"])
+def test_a_task_run_is_named_after_its_documents(
+    per_task: tuple[str, set[str]], prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    environment.setenv("KNOWLEDGE_DOCUMENTS_PER_TASK", per_task[0])
+    flows.run_batch(request_of([faults.document(name) for name in "abc"], "named"), "engine")
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run_of("named"))]))
+
+    def names() -> set[str]:
+        with get_client(sync_client=True) as client:
+            return {run.name for run in client.read_task_runs(flow_run_filter=of_run)}
+
+    # Task runs come late.
+    processes.wait_until(lambda: per_task[1] <= names())
+    assert {name for name in names() if not name.startswith("resolve-entities")} == per_task[1]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_a_batch_that_is_cancelled_is_told(
+    mode: str, prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+) -> None:
+    environment.setenv("KNOWLEDGE_LEASE_SECONDS", "2")
+    batch_id = f"called off {tmp_path.name}"
+    source = request_of([faults.document(f"d{number}", seconds=0.1) for number in range(100)], batch_id)
+
+    @flow(retries=0)
+    def served() -> None:
+        with artifacts.shown(Store.from_settings(), batch_id):
+            flows.run_batch(source, mode)
+
+    def cancel() -> None:
+        processes.wait_until(lambda: bool(faults.knocks()))
+        flows.cancel_batch(batch_id)
+
+    cancelling = Thread(target=cancel)
+    cancelling.start()
+    served()
+    cancelling.join()
+    processes.wait_until(lambda: events_of(batch_id) == ["knowledge.batch.created", "knowledge.batch.cancelled"])
 
 
 def test_a_long_batch_shows_its_progress(prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any) -> None:

@@ -56,6 +56,24 @@ def test_a_cancelled_task_leaves_a_batch_to_resume(mode: str, request_of: Any) -
     assert set(faults.knocks().values()) == {1}
 
 
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_a_cancelled_task_leaves_another_ones_batch_of_the_same_id_alone(mode: str, request_of: Any) -> None:
+    request = request_of([faults.document(f"d{number}", seconds=0.05) for number in range(30)], "same", concurrency=2)
+
+    async def work() -> Any:
+        first = asyncio.create_task(flows.arun_batch(request, mode))
+        await asyncio.to_thread(processes.wait_until, lambda: bool(faults.knocks()))
+        second = asyncio.create_task(flows.arun_batch(request, mode))
+        # It has begun, and not heard yet that the batch is taken.
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        return await first
+
+    assert asyncio.run(work()).success_count == 30
+
+
 def test_a_cancelled_task_that_has_claimed_nothing_yet_ends(request_of: Any) -> None:
     request = request_of([faults.document(f"d{number}", seconds=0.05) for number in range(60)], "early")
 

@@ -16,8 +16,14 @@ def there() -> dict[str, str]:
     return {each.name: each.actions[0].type for each in found}
 
 
+def enabled() -> set[bool]:
+    with get_client(sync_client=True) as client:
+        names = (automations.NOTIFY, automations.ZOMBIES)
+        return {each.enabled for name in names for each in client.read_automations_by_name(name)}
+
+
 def test_applied_twice_they_are_there_once(prefect_server: None) -> None:
-    automations.apply()
+    automations.apply(automations.NOBODY)
     automations.apply()
     assert there() == {automations.NOTIFY: "do-nothing", automations.ZOMBIES: "change-flow-run-state"}
 
@@ -33,8 +39,27 @@ def test_a_block_that_is_named_is_notified(prefect_server: None) -> None:
         client.create_block_document(block)
     automations.apply("slack-webhook/operations")
     assert there()[automations.NOTIFY] == "send-notification"
+    # Whoever starts the stack or applies a release knows nothing of the block.
     automations.apply()
+    assert there()[automations.NOTIFY] == "send-notification"
+    automations.apply("none")
     assert there()[automations.NOTIFY] == "do-nothing"
+
+
+def test_one_that_was_switched_off_stays_so(prefect_server: None) -> None:
+    automations.apply()
+    with get_client(sync_client=True) as client:
+        for name in (automations.NOTIFY, automations.ZOMBIES):
+            for found in client.read_automations_by_name(name):
+                client.pause_automation(found.id)
+    automations.apply()
+    assert enabled() == {False}
+    with get_client(sync_client=True) as client:
+        for name in (automations.NOTIFY, automations.ZOMBIES):
+            for found in client.read_automations_by_name(name):
+                client.resume_automation(found.id)
+    automations.apply()
+    assert enabled() == {True}
 
 
 def test_a_block_that_is_missing_is_refused_by_name(prefect_server: None) -> None:

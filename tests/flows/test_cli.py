@@ -128,6 +128,29 @@ def test_a_bad_call_exits_2_names_what_is_wrong_and_writes_nothing(
     assert not (tmp_path / "home").exists()
 
 
+def test_an_output_that_cannot_be_made_is_said_before_the_batch_runs(command: Command, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    for output in ("taken", "taken/further"):
+        done = command("run", str(source), "--output", output, "--batch-id", "never")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--output = '{output}': nothing can be written there" in done.stderr
+    assert faults.knocks() == {}
+    assert command("status", "never").returncode == 5
+
+
+def test_an_output_holds_result_and_graph(command: Command, source: Path, tmp_path: Path) -> None:
+    assert command("run", str(source), "--output", "new/folder").returncode == 0
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {"result.json", "graph.ttl"}
+
+
+def test_automations_want_a_prefect_that_answers(process: Command) -> None:
+    done = process("automations", "apply", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 4
+    assert "Prefect's API at http://127.0.0.1:9/api failed" in done.stderr
+    assert "knowledge-batch up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def a_line(path: Path, number: int, line: bytes) -> None:
     lines = path.read_bytes().splitlines()
     lines[number - 1] = line

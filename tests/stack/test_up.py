@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,23 +51,39 @@ def test_prefects_state_lies_under_our_home(stack: stacks.Stack) -> None:
     assert (stack.home / "prefect" / "prefect.db").exists()
 
 
-WRONG: dict[str, object] = {
-    "mode": "enigne",
-    "failure_policy": "give-up",
-    "concurrency": 21,
-    "max_retries": -1,
-    "enable_entity_resolution": "perhaps",
-    "source": 7,
-    "batch_id": "x" * 201,
+WRONG: dict[str, tuple[str, object, str]] = {
+    "a slip in the mode": ("mode", "enigne", "is not one of"),
+    "an unknown policy": ("failure_policy", "give-up", "is not one of"),
+    "too much at once": ("concurrency", 21, "greater than the maximum of 20"),
+    "fewer than no retries": ("max_retries", -1, "less than the minimum of 0"),
+    "neither yes nor no": ("enable_entity_resolution", "perhaps", "is not of type 'boolean'"),
+    "a number for a source": ("source", 7, "is not of type 'string'"),
+    "no source": ("source", "", "should be non-empty"),
+    "a source with a password": ("source", "postgresql://me:secret@here/x", "into a variable of the worker: env:NAME"),
+    "an ontology with a password": ("ontology", "https://me:secret@here/x.ttl", "into a variable of the worker: env:NAME"),
+    "a long batch id": ("batch_id", "x" * 201, "is too long"),
+    "a batch id of two lines": ("batch_id", "x\ny", "a text with control characters"),
 }
 
 
-@pytest.mark.parametrize("field", WRONG)
-def test_the_form_refuses_a_wrong_value_and_names_its_field(stack: stacks.Stack, field: str) -> None:
-    path = f"/deployments/{stack.deployment('run-batch/on-demand')}/create_flow_run"
-    answer = stack.answer(path, {"parameters": {field: WRONG[field]}})
+@pytest.mark.parametrize("fault", WRONG)
+def test_the_form_refuses_a_wrong_value_and_says_which_and_why(stack: stacks.Stack, fault: str) -> None:
+    field, value, said = WRONG[fault]
+    deployment = stack.deployment("run-batch/on-demand")
+    answer = stack.answer(f"/deployments/{deployment}/create_flow_run", {"parameters": {field: value}})
     assert answer.status_code in (409, 422)
     assert f"'{field}'" in answer.json()["detail"]
+    assert said in answer.json()["detail"]
+    # What was refused is kept nowhere.
+    kept = stack.ask("/flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}})
+    assert value not in [run["parameters"][field] for run in kept]
+
+
+def test_the_form_takes_addresses_without_a_password(stack: stacks.Stack, folder: Path) -> None:
+    documents = '{"documentId": "me:you@here", "text": "https://me:secret@here"}'
+    ontology = folder / "taken.ttl"
+    ontology.write_text("# none", encoding="utf-8")
+    stack.wait_for(stack.start("run-batch/on-demand", source=documents, ontology=f"file://{ontology}", mode="legacy"), "Failed")
 
 
 def test_the_form_explains_every_field_in_its_order(stack: stacks.Stack) -> None:
@@ -192,3 +209,39 @@ def test_a_part_that_dies_ends_all_and_its_log_is_named(tmp_path: Path, part: st
         assert f"the {part} ended by itself" in said
         assert str(stack.home / "logs" / f"{part}.log") in said
         assert stack.survivors() == []
+
+
+def test_ctrl_c_while_a_failed_stack_ends_neither_cuts_that_short_nor_hides_what_failed(tmp_path: Path) -> None:
+    with stacks.up(tmp_path) as stack:
+        source = stacks.source(tmp_path / "long", [faults.document(f"d{number}", seconds=6) for number in range(60)])
+        stack.start("run-batch/on-demand", source=source, mode="legacy")
+        processes.wait_until(lambda: stacks.knocks(tmp_path) >= 3, 120)
+        stack.family |= set(psutil.Process(stack.process.pid).children(recursive=True))
+        for victim in [process for process in stack.family if "server" in process.cmdline()]:
+            victim.kill()
+        # Noticed by then; and the documents in work, which are waited for, take longer.
+        time.sleep(3)
+        stack.process.send_signal(signal.SIGINT)
+        assert stack.process.wait(timeout=90) == 4
+        assert stack.process.stderr is not None
+        assert "the server ended by itself" in stack.process.stderr.read()
+        assert stack.survivors() == []
+
+
+def test_ctrl_c_before_it_is_ready_leaves_no_process(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        stacks.command("up", "--port", str(stacks.free_port())),
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=processes.environment(KNOWLEDGE_HOME=str(tmp_path / "home")),
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("starting")
+    ours = psutil.Process(process.pid)
+    processes.wait_until(lambda: bool(ours.children()))
+    family = ours.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
