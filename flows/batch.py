@@ -19,6 +19,7 @@ from prefect.settings import (
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from compat.contracts import Extractor
+from compat.errors import PrefectUnavailableError
 from compat.policy import documents_per_task
 from compat.recorder import Recorder
 from compat.settings import Settings
@@ -45,10 +46,6 @@ IN_PROCESS: dict[Any, Any] = {
 
 class EngineError(Exception):
     """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
-
-
-class PrefectAwayError(EngineError):
-    """Prefect's API refuses, or stays silent."""
 
 
 def run(claim: Claim, channel: Channel = "batch") -> None:
@@ -100,12 +97,12 @@ def tell_of_rollback(store: Store, batch_id: str) -> None:
 
 
 def check_api(seconds: float = upkeep.API_SECONDS) -> None:
-    """Raises PrefectAwayError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
+    """Raises PrefectUnavailableError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
         refusal = client.api_healthcheck()
     if refusal is not None:
-        raise PrefectAwayError(f"Prefect's API at {client.api_url} doesn't answer: {type(refusal).__name__}: {refusal}")
+        raise PrefectUnavailableError(str(client.api_url), f"{type(refusal).__name__}: {refusal}")
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)

@@ -16,7 +16,13 @@ from prefect.states import Completed
 from pydantic import Field
 
 from compat import shadows
-from compat.errors import BatchAlreadyRunningError, BatchInfrastructureError, InvalidInputError, LeaseLostError
+from compat.errors import (
+    BatchAlreadyRunningError,
+    BatchInfrastructureError,
+    InvalidInputError,
+    LeaseLostError,
+    PrefectUnavailableError,
+)
 from compat.modes import Decision, Mode
 from compat.parity import archive, gate
 from compat.parity.baseline import Subject
@@ -62,7 +68,7 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
     assert claim is not None  # noqa: S101 -- its rows were cleared, so nothing of it is completed
     try:
         batch.run(claim, channel)
-    except (batch.PrefectAwayError, BatchInfrastructureError, LeaseLostError, InvalidInputError):
+    except (PrefectUnavailableError, BatchInfrastructureError, LeaseLostError, InvalidInputError):
         # Prefect, the store or a setting: nothing that the engine could be blamed for.
         raise
     except Exception as error:

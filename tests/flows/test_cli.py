@@ -92,7 +92,9 @@ def test_a_rollback_is_one_line_on_stderr_and_in_the_log(process: Command, sourc
     done = process("run", str(source), "--mode", "engine", "--batch-id", "back", **away)
     assert done.returncode == 0
     [line] = [line for line in done.stderr.splitlines() if "rolled back" in line]
-    assert line.startswith("batch back: rolled back from engine to legacy: EngineError: Prefect's API at http://127.0.0.1:9/api")
+    assert line.startswith(
+        "batch back: rolled back from engine to legacy: PrefectUnavailableError: Prefect's API at http://127.0.0.1:9/api"
+    )
     assert line in (tmp_path / "home" / "logs" / "knowledge-batch.log").read_text(encoding="utf-8")
 
 
