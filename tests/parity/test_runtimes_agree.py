@@ -15,7 +15,7 @@ POLICIES = ("continue-on-failure", "abort-all", "retry-failed")
 
 
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("concurrency", [1, 3, 20])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("resolution", [True, False], ids=["resolution", "no-resolution"])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("script", faults.SCRIPTS)
