@@ -15,7 +15,7 @@ from compat.errors import BatchNotFoundError, InvalidStateTransitionError, Knowl
 from compat.ids import derived_id
 from compat.status import TERMINAL
 from compat.store import Store
-from flows import artifacts, sources, upkeep
+from flows import artifacts, places, sources, upkeep
 from flows.documents import StreamedParams, refused
 
 # What Prefect's API refuses before it has kept it. As "not", since a refusal then says what is described here; a pattern would
@@ -24,7 +24,7 @@ NO_PASSWORD: dict[str, Any] = {
     "not": {
         "type": "string",
         "description": "an address with a password, which Prefect shows; put it into a variable of the worker: env:NAME",
-        "pattern": sources.PASSWORD,
+        "pattern": places.PASSWORD,
     }
 }
 NO_CONTROLS: dict[str, Any] = {
@@ -156,7 +156,7 @@ def refuse_password(field: str, address: str) -> None:
 
     Prefect's API has refused it before, by the form; a flow that is called goes past that.
     """
-    if sources.has_password(address):
+    if places.has_password(address):
         raise refused(field, "…", "bears a password, which Prefect shows; put it into a variable of the worker: env:NAME")
 
 

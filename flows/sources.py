@@ -3,38 +3,24 @@
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from http import HTTPStatus
+from dataclasses import dataclass
 from importlib.resources import as_file, files
-from pathlib import Path, PurePosixPath
-from typing import Any
-
-from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
+from pathlib import Path
 
 from compat.errors import InvalidInputError
 from flows.documents import Documents, Row, refused
+from flows.places import BUFFER, Address, Place, address_of, decoded, place_of
 
 SAMPLE = "sample"
 ONTOLOGY_FILE = "ontology.ttl"
 DOCUMENTS_FILE = "documents.jsonl"
-# An address that holds a secret is said by the name of the environment variable that holds it.
-VARIABLE = "env:"
 DATABASE = re.compile(r"(sqlite|postgres(ql)?)(\+\w+)?://")
-# A password in a URL that isn't a JSON line: between a colon and the last @, since who writes one unescaped may use both a / and
-# an @ in it; digits up to a / are a port.
-_USERINFO = r"(://[^/?#@\s]*:)(?!\d*(?:[/?#]|$)).*@"
-PASSWORD = rf"^\s*[^{{\s].*(?:{_USERINFO}|[?&]password=)"
 # Rows of a table in memory at a time.
 ROWS = 200
 # Characters in a field of a CSV. What is longer is no document but a quote that nobody closed, and would be read to the end.
 FIELD = 2**28
-# Bytes of a file that are read at a time.
-BUFFER = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,7 @@ def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, qu
     Raises:
         InvalidInputError: What is missing or malformed, with the file and the line or row.
     """
-    address, turtle = _address("SOURCE", source), _address("ontology", ontology)
+    address, turtle = address_of("SOURCE", source), address_of("ontology", ontology)
     if address.value == SAMPLE and not Path(SAMPLE).exists():
         with as_file(files("deployments") / SAMPLE) as folder:
             return load(str(folder), ontology)
@@ -71,10 +57,10 @@ def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, qu
     if address.value.lstrip().startswith("{"):
         lines = address.value.encode("utf-8", "surrogatepass").splitlines(keepends=True)
         return Documents(_from_lines("SOURCE", lines, columns), _ontology(turtle, None))
-    place = _place(address)
+    place = place_of(address)
     if not place.exists():
         raise refused("SOURCE", address.shown, "no such file or folder; name one, or say: sample")
-    if place.is_folder():
+    if place.is_folder(_READERS):
         return Documents(_from_folder(place, columns), _ontology(turtle, place))
     reader = _READERS.get(place.suffix)
     if reader is None:
@@ -82,161 +68,12 @@ def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, qu
     return Documents(reader(place, columns), _ontology(turtle, place.parent))
 
 
-def has_password(address: str) -> bool:
-    """Whether an address says a password to whoever reads it."""
-    return re.search(PASSWORD, address) is not None
-
-
-def without_secrets(address: str) -> str:
-    """An address as errors may say it: no password, and of a URL nothing behind its ``?``, where keys and signatures stand."""
-    hidden = re.sub(_USERINFO, r"\1***@", address)
-    return re.sub(r"\?.*", "?…", hidden) if "://" in address else hidden
-
-
 # --- Files ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where something lies, and how errors say so: as the caller wrote it, without a secret."""
-
-    field: str
-    value: str
-    shown: str
-
-    @property
-    def is_secret(self) -> bool:
-        return self.shown != self.value
-
-
-@dataclass(frozen=True)
-class Place:
-    """A file or folder, wherever fsspec finds it. ``shown`` is what errors call it; of a secret one they say nothing else."""
-
-    system: AbstractFileSystem
-    path: str
-    shown: str
-    is_secret: bool
-
-    @property
-    def name(self) -> str:
-        # On the web a key may follow the name.
-        return PurePosixPath(self.path.partition("?")[0] if "://" in self.path else self.path).name
-
-    @property
-    def label(self) -> str:
-        return self.shown if self.is_secret else self.name
-
-    @property
-    def suffix(self) -> str:
-        return PurePosixPath(self.name).suffix
-
-    @property
-    def parent(self) -> "Place":
-        path = self.system._parent(self.path)
-        return replace(self, path=path, shown=self.shown if self.is_secret else path)
-
-    def child(self, name: str) -> "Place":
-        return replace(self, path=f"{self.path.rstrip('/')}/{name}", shown=f"{self.shown.rstrip('/')}/{name}")
-
-    def exists(self) -> bool:
-        with self.readable():
-            try:
-                # Not `exists`, for which whatever is away or forbidden isn't there.
-                self.system.info(self.path)
-            except FileNotFoundError as error:
-                if _reason(error) is error:
-                    return False
-                raise
-        return True
-
-    def is_folder(self) -> bool:
-        # Asked by the name first: on the web every page could be a folder.
-        with self.readable():
-            return self.suffix not in _READERS and bool(self.system.isdir(self.path))
-
-    def children(self, *suffixes: str) -> list["Place"]:
-        with self.readable():
-            paths = [str(path) for path in self.system.ls(self.path, detail=False)]
-        places = [replace(self, path=path, shown=f"{self.shown.rstrip('/')}/{PurePosixPath(path).name}") for path in paths]
-        return sorted((place for place in places if place.suffix in suffixes), key=lambda place: place.name)
-
-    def open(self) -> Any:
-        """A binary file object."""
-        with self.readable():
-            # Buffered here: what comes in one stream can't be gone back in, as fsspec does to find a line's end.
-            return io.BufferedReader(self.system.open(self.path, "rb"), BUFFER)
-
-    def text(self) -> str:
-        with self.open() as file, self.readable():
-            content: bytes = file.read()
-        return _decoded(content, self.label, 1)
-
-    @contextmanager
-    def readable(self, where: Callable[[], str] | None = None) -> Iterator[None]:
-        """Turns what a file system or a file's reader says into a refusal that names the file, or where in it that was."""
-        try:
-            yield
-        except InvalidInputError:
-            raise
-        except Exception as error:
-            if not _is_theirs(error):
-                raise
-            said = _said(_reason(error), self.is_secret)
-            advice = f"can't be read ({said}); mend the file, its path or its permissions"
-            raise refused(where() if where else self.label, self.shown, advice) from None
-
-
-def _is_theirs(error: Exception) -> bool:
-    """Whether an error tells of the world and not of a fault of ours: every file system has classes of its own."""
-    return isinstance(error, OSError | ValueError) or type(error).__module__ != "builtins"
-
-
-def _reason(error: BaseException) -> BaseException:
-    """What is behind an error: on the web fsspec says of a server that is away, or refuses, that the file isn't found."""
-    while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        if getattr(error.__cause__, "status", None) == HTTPStatus.NOT_FOUND:
-            break
-        error = error.__cause__
-    return error
-
-
-def _said(error: BaseException, is_secret: bool) -> str:
-    """An error in words; of a secret place without its own, which may say the address."""
-    said = getattr(error, "strerror", None)
-    status = getattr(error, "status", None)
-    if is_secret or (said and not status):
-        return said or (f"{type(error).__name__} {status}" if status else type(error).__name__)
-    return without_secrets(f"{type(error).__name__}: {error}")
-
-
-def _address(field: str, given: str) -> Address:
-    """The address itself, or the one that an environment variable holds."""
-    if not given.startswith(VARIABLE):
-        return Address(field, given, without_secrets(given))
-    name = given.removeprefix(VARIABLE)
-    found = os.environ.get(name)
-    if not found:
-        raise refused(field, given, f"no environment variable {name} here; set it where the batch runs")
-    return Address(field, found, given)
-
-
-def _place(address: Address) -> Place:
-    try:
-        system, path = url_to_fs(address.value)
-        return Place(system, path, address.shown, address.is_secret)
-    except ImportError as error:
-        advice = f"{error}; its file system is a package of its own"
-    except Exception as error:
-        if not _is_theirs(error):
-            raise
-        advice = f"can't be reached ({_said(error, address.is_secret)}); name a path, or a URL that fsspec knows and reaches"
-    raise refused(address.field, address.shown, advice)
 
 
 def _ontology(address: Address, folder: Place | None) -> str:
     if address.value:
-        place = _place(address)
+        place = place_of(address)
         if not place.exists():
             raise refused("ontology", address.shown, "no such file; name the Turtle file")
         return place.text()
@@ -260,15 +97,6 @@ def _from_folder(folder: Place, columns: Columns) -> Iterator[Row]:
     return (Row(place.name, place.name, place.text()) for place in texts)
 
 
-def _decoded(content: bytes, name: str, line: int) -> str:
-    """A file's text from this line on. Whoever saves as UTF-8 on Windows puts a mark in front of the first."""
-    try:
-        return content.decode("utf-8-sig" if line == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        line += content[: error.start].count(b"\n")
-        raise refused(f"{name} line {line}", content[error.start : error.end], "isn't UTF-8; save the file as UTF-8") from None
-
-
 # --- Lines and tables -------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +109,7 @@ def _from_lines(name: str, lines: Iterable[bytes], columns: Columns) -> Iterator
     # Line by line rather than through pandas, which names no line that it can't read.
     for number, line in enumerate(lines, start=1):
         where = f"{name} line {number}"
-        said = _decoded(line, name, number)
+        said = decoded(line, name, number)
         if not said.strip():
             continue
         try:
@@ -331,7 +159,7 @@ def _text_lines(name: str, lines: Iterable[bytes]) -> Iterator[str]:
     """A file's lines as text, ends and all, each decoded by itself so that one that can't be is named."""
     for number, line in enumerate(lines, start=1):
         # Old spreadsheets end lines with a carriage return alone.
-        yield from io.StringIO(_decoded(line, name, number), newline="")
+        yield from io.StringIO(decoded(line, name, number), newline="")
 
 
 def _from_parquet(place: Place, columns: Columns) -> Iterator[Row]:
