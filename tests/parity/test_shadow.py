@@ -3,8 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Connection, select, text, update
 
+import brokenprefect
 import faults
 import flows
 import postgres
@@ -241,7 +241,7 @@ def test_a_prefect_that_is_away_says_nothing_of_the_engine(environment: pytest.M
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     flows.run_batch(request_of([faults.document("a")], "unheard"), "shadow")
-    with temporary_settings({PREFECT_API_URL: refusing_api()}), pytest.raises(PrefectUnavailableError):
+    with temporary_settings({PREFECT_API_URL: brokenprefect.closed_port()}), pytest.raises(PrefectUnavailableError):
         shadow_of("unheard")
     assert archive.reports(Store.of_shadows().database) == []
 
@@ -274,51 +274,6 @@ def test_every_comparison_is_kept(environment: pytest.MonkeyPatch, request_of: A
 # --- The submission can neither fail nor hold up the caller ---------------------------------------------------------------
 
 
-def hang(connection: socket.socket) -> None:
-    # Until the test that listens has ended.
-    with suppress(OSError):
-        while connection.recv(65536):
-            pass
-
-
-def answer_slowly(connection: socket.socket) -> None:
-    connection.recv(65536)
-    time.sleep(1)
-    connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    connection.close()
-
-
-def crash(connection: socket.socket) -> None:
-    connection.recv(65536)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-    connection.close()
-
-
-@contextmanager
-def broken_prefect(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[socket.socket]]]:
-    """A server that takes connections and then does this; its address, and who has come."""
-    came: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    came.append(listening.accept()[0])
-                    Thread(target=behave, args=(came[-1],), daemon=True).start()
-
-        Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/api", came
-        listening.shutdown(socket.SHUT_RDWR)
-    for connection in came:
-        connection.close()
-
-
-def refusing_api() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
-
-
 def test_without_prefect_the_record_says_why_there_is_no_shadow(
     environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
 ) -> None:
@@ -330,7 +285,7 @@ def test_without_prefect_the_record_says_why_there_is_no_shadow(
 
 def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     with environment.context() as away:
-        away.setenv("PREFECT_API_URL", refusing_api())
+        away.setenv("PREFECT_API_URL", brokenprefect.closed_port())
         assert flows.run_batch(request_of([faults.document("a")], "away"), "shadow").success_count == 1
         assert submitted("away").told.startswith("requested: ConnectError")
     # As the flow `reconcile` does; this Prefect is there, and has no such deployment.
@@ -340,7 +295,7 @@ def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.
 
 def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     took = timed_requests(environment)
-    with broken_prefect(hang) as (api, came):
+    with brokenprefect.serving(brokenprefect.hang) as (api, came):
         environment.setenv("PREFECT_API_URL", api)
         for number in range(2 * SLOTS):
             assert flows.run_batch(request_of([faults.document("a")], f"held up {number}"), "shadow").success_count == 1
@@ -358,13 +313,17 @@ def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, re
 
 
 @pytest.mark.parametrize(
-    ("behave", "said"), [(answer_slowly, "refused: PrefectHTTPStatusError"), (crash, "requested: RemoteProtocolError")]
+    ("behave", "said"),
+    [
+        (brokenprefect.answer_slowly, "refused: PrefectHTTPStatusError"),
+        (brokenprefect.crash, "requested: RemoteProtocolError"),
+    ],
 )
 def test_a_server_that_is_slow_or_crashes_is_a_reason(
     environment: pytest.MonkeyPatch, request_of: Any, behave: Callable[[socket.socket], None], said: str
 ) -> None:
     took = timed_requests(environment)
-    with broken_prefect(behave) as (api, came):
+    with brokenprefect.serving(behave) as (api, came):
         environment.setenv("PREFECT_API_URL", api)
         assert flows.run_batch(request_of([faults.document("a")], "broken there"), "shadow").success_count == 1
         assert submitted("broken there").told.startswith(said)
@@ -374,7 +333,7 @@ def test_a_server_that_is_slow_or_crashes_is_a_reason(
 
 @pytest.mark.slow
 def test_a_server_that_hangs_is_a_reason_in_the_end(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    with broken_prefect(hang) as (api, _):
+    with brokenprefect.serving(brokenprefect.hang) as (api, _):
         environment.setenv("PREFECT_API_URL", api)
         flows.run_batch(request_of([faults.document("a")], "patient"), "shadow")
         assert submitted("patient").told.startswith("requested: ReadTimeout")
