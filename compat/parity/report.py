@@ -24,7 +24,7 @@ Verdict = Literal["parity", "diverged", "inconclusive"]
 
 @dataclass(frozen=True)
 class Stage:
-    """How much of one frame was compared, and how many differences it has. ``rows`` counts those of both sides together."""
+    """How much of one frame was compared, and how many differences it has. ``rows`` are those of the side with more."""
 
     rows: int
     differences: int
