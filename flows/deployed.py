@@ -15,8 +15,11 @@ from compat.errors import BatchNotFoundError, InvalidStateTransitionError, Knowl
 from compat.ids import derived_id
 from compat.status import TERMINAL
 from compat.store import Store
-from flows import artifacts, places, sources, upkeep
-from flows.documents import StreamedParams, refused
+from flows.engine import flow_runs, shown
+from flows.operations import reconcile
+from flows.sources import places
+from flows.sources import readers as sources
+from flows.sources.documents import StreamedParams, refused
 
 # What Prefect's API refuses before it has kept it. As "not", since a refusal then says what is described here; a pattern would
 # be said as it stands.
@@ -63,9 +66,9 @@ def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     store = Store.from_settings()
     try:
         if store.flow_run_id(batch_id) == str(flow_run.id) and not store.has_ended(batch_id):
-            status = upkeep.settle(store, batch_id, state)
+            status = reconcile.settle(store, batch_id, state)
             if status in TERMINAL:
-                artifacts.tell_of(store, batch_id, status.value)
+                shown.tell_of(store, batch_id, status.value)
     except BatchNotFoundError:
         # It ended before it had claimed anything.
         return
@@ -131,9 +134,9 @@ def run_batch(
     run_id = batch_id_of(run)
     if has_begun(store, run):
         get_run_logger().info("batch %s was begun before: what is stored of it counts, its source isn't read again", run_id)
-        with artifacts.shown(store, run_id):
+        with shown.publish_progress(store, run_id):
             go_on(run_id, mode or None)
-        return upkeep.final_state(store, run_id)
+        return flow_runs.final_state(store, run_id)
     found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
     config = BatchConfig(
         concurrency=concurrency,
@@ -146,9 +149,9 @@ def run_batch(
         request = request.only_new(store)
         left_out = len(found) - len(request.documents)
         get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
-    with artifacts.shown(store, run_id):
+    with shown.publish_progress(store, run_id):
         run_or_resume(request, mode or None)
-    return upkeep.final_state(store, run_id)
+    return flow_runs.final_state(store, run_id)
 
 
 def refuse_password(field: str, address: str) -> None:

@@ -11,7 +11,6 @@ from threading import Thread
 from typing import Any
 
 import legacy
-from compat import events
 from compat.contracts import (
     BatchCancelled,
     BatchEvent,
@@ -26,14 +25,14 @@ from compat.contracts import (
 )
 from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
 from compat.ids import new_id
-from compat.intake import Request
 from compat.modes import Decision, Mode, decide, parse_mode
-from compat.reader import infrastructure
-from compat.recorder import CALL, Recorder, live_recorders
+from compat.recording.recorder import CALL, Recorder, live_recorders
 from compat.settings import Settings
-from compat.store import Claim, Store
-from flows import submission
-from flows.stops import stops_on_signals
+from compat.store import Claim, Store, events
+from compat.store.intake import Request
+from compat.store.reading import infrastructure
+from flows.engine.stops import stops_on_signals
+from flows.shadow import submission
 from tasks.extraction import load_extractor
 
 log = logging.getLogger("knowledge_batch")
@@ -267,36 +266,36 @@ def _serve(store: Store, claim: Claim, settings: Settings) -> None:
 
 def _tell_of_rollback(store: Store, claim: Claim) -> None:
     # Prefect may be what failed, or not even be installed.
-    if "flows.batch" in sys.modules:
-        sys.modules["flows.batch"].tell_of_rollback(store, claim.batch_id)
+    if "flows.engine.extract_batch" in sys.modules:
+        sys.modules["flows.engine.extract_batch"].tell_of_rollback(store, claim.batch_id)
 
 
 def _note_flow_run(store: Store, claim: Claim) -> None:
     """Keeps which flow run the batch is served in, for whoever learns of that run's end."""
-    if "flows.upkeep" in sys.modules:
-        flow_run_id = sys.modules["flows.upkeep"].serving_flow_run()
+    if "flows.engine.flow_runs" in sys.modules:
+        flow_run_id = sys.modules["flows.engine.flow_runs"].serving_flow_run()
         if flow_run_id is not None:
             store.note_flow_run(claim, flow_run_id)
 
 
 def _cancelled_in_prefect() -> Callable[[], bool]:
     """Whether the flow run that a batch is served in was cancelled; outside of one nobody can."""
-    if "flows.upkeep" not in sys.modules:
+    if "flows.engine.flow_runs" not in sys.modules:
         return lambda: False
-    watch: Callable[[], bool] = sys.modules["flows.upkeep"].cancel_watch()
+    watch: Callable[[], bool] = sys.modules["flows.engine.flow_runs"].cancel_watch()
     return watch
 
 
 def _stop_embedded_server() -> None:
     # Only where the engine was loaded is there a server to stop.
-    if "flows.embedded" in sys.modules:
-        sys.modules["flows.embedded"].stop_embedded_server()
+    if "flows.engine.embedded" in sys.modules:
+        sys.modules["flows.engine.embedded"].stop_embedded_server()
 
 
 def _failure_of_engine(claim: Claim) -> str | None:
     """Runs the engine. Why its machinery failed, or None where the batch has ended."""
     try:
-        from flows import batch
+        from flows.engine import extract_batch as batch
 
         batch.run(claim)
     except (LeaseLostError, BatchInfrastructureError):

@@ -1,7 +1,7 @@
 """The old activity wrapper: one document, its own retry loop, and replay of what is completed."""
 
 from compat.contracts import Extractor
-from compat.recorder import Outcome, Recorder
+from compat.recording.recorder import Outcome, Recorder
 
 
 def run_activity(recorder: Recorder, document_id: str, extractor: Extractor) -> Outcome:

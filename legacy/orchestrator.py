@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from compat.contracts import Extractor, FailurePolicy
-from compat.recorder import Outcome, Recorder
+from compat.recording.recorder import Outcome, Recorder
 from legacy.activity import run_activity
 from tasks.extraction import resolve
 

@@ -10,7 +10,7 @@ from prefect.runtime import task_run
 
 from compat.contracts import Extractor
 from compat.policy import RetryPolicy
-from compat.recorder import Recorder
+from compat.recording.recorder import Recorder
 
 
 class DocumentsUnfinishedError(Exception):

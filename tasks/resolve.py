@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from compat.recorder import Recorder
+from compat.recording.recorder import Recorder
 from tasks.extraction import resolve
 
 

@@ -5,11 +5,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from compat import events
 from compat.contracts import BatchResult
-from compat.reader import document_execution_id
-from compat.schema import BatchExecution, DocumentOutcome, MentionRecord, WorkflowActivity, WorkflowExecution
-from compat.store import Store
+from compat.store import Store, events
+from compat.store.reading import document_execution_id
+from compat.store.schema import BatchExecution, DocumentOutcome, MentionRecord, WorkflowActivity, WorkflowExecution
 from faults import knocks
 
 # What differs between any two runs: when, how long, and the ids of this batch.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy
 
-from compat.database import SHADOW, Database
+from compat.store.database import SHADOW, Database
 
 
 def upgrade(url: str) -> None:

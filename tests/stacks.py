@@ -16,8 +16,8 @@ import psutil
 from sqlalchemy import insert
 
 import faults
-from compat.schema import TapeRow
 from compat.store import Store
+from compat.store.schema import TapeRow
 
 READY_SECONDS = 240.0
 
@@ -94,7 +94,7 @@ def free_port() -> int:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "flows.cli", *arguments]
+    return [sys.executable, "-m", "flows.command.cli", *arguments]
 
 
 @contextmanager

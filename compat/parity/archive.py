@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import func, insert, select
 
 from compat.contracts import utc_now
-from compat.database import Database
 from compat.ids import new_id
 from compat.parity import gate
 from compat.parity.baseline import Baseline, Subject
 from compat.parity.report import ParityReport
 from compat.parity.versions import versions
-from compat.schema import ShadowSubmission, StoredBaseline, StoredReport
+from compat.store.database import Database
+from compat.store.schema import ShadowSubmission, StoredBaseline, StoredReport
 
 
 def save(database: Database, report: ParityReport) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy import Select, func, select
 
 from compat.errors import BatchNotFoundError
 from compat.ids import content_hash
-from compat.reader import Reader, document_execution_id, extraction_id
-from compat.schema import (
+from compat.store.reading import Reader, document_execution_id, extraction_id
+from compat.store.schema import (
     BatchDocument,
     BatchEventRow,
     BatchExecution,
@@ -26,7 +26,7 @@ from compat.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
-from compat.sql import blocks
+from compat.store.sql import blocks
 
 # Key columns by frame, in the order in which differences are shown: what became of documents before what follows from it.
 # `rows` has no numbering of its own: an old reader's key is what it looks a row up by.

@@ -14,9 +14,10 @@ from compat.ids import content_hash, new_id
 from compat.parity.baseline import Baseline
 from compat.parity.diff import APPROVED, RISKS, Difference, Findings, Ignore, Risk, Rules, Tolerance, compare_pairs
 from compat.parity.frames import KEYS, pairs
+from compat.parity.grounds import served
+from compat.parity.tape import tape_gaps
 from compat.parity.versions import Versions, versions
-from compat.reader import Reader
-from compat.shadows import served, tape_gaps
+from compat.store.reading import Reader
 
 Channel = Literal["tape", "live"]
 Verdict = Literal["parity", "diverged", "inconclusive"]

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compat.ids import content_hash
-from compat.schema import Base
+from compat.store.schema import Base
 
 PACKAGES = ("compat", "tasks", "legacy", "flows")
 

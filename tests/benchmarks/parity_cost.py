@@ -18,7 +18,7 @@ sys.path[:0] = PATHS
 
 MAKE = """
 import sys, faults, flows
-from flows.documents import Documents, Row
+from flows.sources.documents import Documents, Row
 from compat.contracts import PipelineConfig
 class Two:
     def run(self, text, ontology, config):

@@ -32,9 +32,9 @@ def main() -> None:
     os.environ.update({"KNOWLEDGE_HOME": home, "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": f"{home}/prefect"})
     import brokenprefect
     import flows
-    from compat import shadows
-    from compat.store import Store
-    from flows import sources, submission
+    from compat.store import Store, shadow_requests
+    from flows.shadow import submission
+    from flows.sources import readers as sources
 
     documents = list(sources.load(str(FOLDER)))[:DOCUMENTS]
     started: list[float] = []
@@ -68,7 +68,7 @@ def main() -> None:
         """Waits until the submission has met Prefect, or has said why not, and ends it."""
         database, child = Store.from_settings().database, children.pop()
         while True:
-            standing = shadows.standing(database, batch_id)
+            standing = shadow_requests.find(database, batch_id)
             if has_met() or (standing is not None and standing.reason):
                 break
             time.sleep(0.05)

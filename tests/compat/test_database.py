@@ -9,8 +9,8 @@ from sqlalchemy import create_engine, text
 
 import faults
 import flows
-from compat.database import POOL_OVERFLOW, POOL_SIZE, Database
 from compat.errors import InvalidInputError
+from compat.store.database import POOL_OVERFLOW, POOL_SIZE, Database
 
 REFUSED = {
     "postgresql+asyncpg://me:hush@here/x": r"postgresql\+asyncpg isn't supported; write .*postgresql\+psycopg://USER@HOST/NAME",

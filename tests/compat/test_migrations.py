@@ -19,12 +19,11 @@ from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 import flows
 import postgres
-from compat import migrations
 from compat.contracts import utc_now
-from compat.database import SHADOW, Database
 from compat.errors import SchemaVersionError
-from compat.schema import Base, WorkflowExecution
-from compat.store import Store
+from compat.store import Store, migrations
+from compat.store.database import SHADOW, Database
+from compat.store.schema import Base, WorkflowExecution
 
 # Written by the code of 0001: a batch that is completed, and one that has failed.
 OLD = Path(__file__).parent / "old" / "0001.sql"
@@ -32,7 +31,7 @@ OLD = Path(__file__).parent / "old" / "0001.sql"
 
 def config(connection: Connection | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", "compat:migrations")
+    config.set_main_option("script_location", "compat.store:migrations")
     config.attributes["connection"] = connection
     return config
 

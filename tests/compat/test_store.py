@@ -11,9 +11,7 @@ from sqlalchemy import select, text
 
 import faults
 import flows
-from compat import events
 from compat.contracts import BatchParams, Cancelled, Completed, Extracting, Failed, Pending, Resolving
-from compat.database import Database
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
@@ -23,9 +21,10 @@ from compat.errors import (
     LeaseLostError,
 )
 from compat.modes import Decision, Mode
-from compat.recorder import Recorder
-from compat.schema import BatchExecution, BatchRun, WorkflowExecution
-from compat.store import Claim, Store
+from compat.recording.recorder import Recorder
+from compat.store import Claim, Store, events
+from compat.store.database import Database
+from compat.store.schema import BatchExecution, BatchRun, WorkflowExecution
 
 LEGACY = Decision(Mode.LEGACY, "a test")
 

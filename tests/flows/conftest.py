@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
+from flows.command import cli
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

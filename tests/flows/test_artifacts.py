@@ -16,9 +16,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 import faults
 import flows
 from compat.contracts import BatchFailed, DocumentCompleted, DocumentFailed, ResolutionStarted
-from compat.overview import DocumentLine, Overview, overview
 from compat.store import Store
-from flows import artifacts
+from compat.store.overview import DocumentLine, Overview, overview
+from flows.engine import shown
 
 BATCH = Overview(
     batch_id="b 1",
@@ -38,7 +38,7 @@ BATCH = Overview(
 
 
 def test_a_summary_says_counts_time_mode_and_why() -> None:
-    said = artifacts.summary(BATCH)
+    said = shown.summary(BATCH)
     assert "| Documents | 3 of 3: 2 extracted, 1 failed |" in said
     assert "| Mode | engine, asked for by the caller |" in said
     assert "| Time | 1.2 s |" in said
@@ -46,40 +46,40 @@ def test_a_summary_says_counts_time_mode_and_why() -> None:
 
 @pytest.mark.parametrize(("status", "verb"), [("completed", "export"), ("cancelled", "export"), ("failed", "resume")])
 def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
-    commands = artifacts.summary(replace(BATCH, status=status)).split("```sh\n")[1].splitlines()
+    commands = shown.summary(replace(BATCH, status=status)).split("```sh\n")[1].splitlines()
     assert commands[0].startswith(f"knowledge-batch {verb} 'b 1'")
 
 
 def test_a_text_with_markup_stays_in_its_cell() -> None:
-    said = artifacts.summary(replace(BATCH, error="a | b\n<script>"))
+    said = shown.summary(replace(BATCH, error="a | b\n<script>"))
     assert "| Reason | a \\| b &lt;script> |" in said
 
 
 def test_a_table_says_how_many_documents_it_leaves_out() -> None:
-    rows = artifacts.table(replace(BATCH, completed_documents=1999))
+    rows = shown.table(replace(BATCH, completed_documents=1999))
     assert [row["document"] for row in rows[:2]] == ["bad", "good"]
     assert rows[-1]["document"].startswith("… and 1998 more")
     assert len({tuple(row) for row in rows}) == 1
 
 
 def test_a_table_of_everything_leaves_nothing_out() -> None:
-    assert len(artifacts.table(replace(BATCH, completed_documents=1))) == 2
+    assert len(shown.table(replace(BATCH, completed_documents=1))) == 2
 
 
 def test_an_empty_batch_is_done_when_it_has_ended() -> None:
     empty = replace(BATCH, total_documents=0, completed_documents=0, failed_documents=0)
-    assert artifacts.percent(empty) == 100
-    assert artifacts.percent(replace(empty, status="running")) == 0
-    assert artifacts.percent(replace(BATCH, completed_documents=0)) == 33.3
+    assert shown.percent(empty) == 100
+    assert shown.percent(replace(empty, status="running")) == 0
+    assert shown.percent(replace(BATCH, completed_documents=0)) == 33.3
 
 
 def test_a_line_bears_the_ids_of_batch_and_document() -> None:
-    failed = artifacts.line(DocumentFailed(batch_id="b", document_id="d", error="no"))
+    failed = shown.line(DocumentFailed(batch_id="b", document_id="d", error="no"))
     assert failed == (logging.WARNING, "batch b: document d: no")
-    done = artifacts.line(DocumentCompleted(batch_id="b", document_id="d", entity_count=1, relation_count=2))
+    done = shown.line(DocumentCompleted(batch_id="b", document_id="d", entity_count=1, relation_count=2))
     assert done == (logging.INFO, "batch b: document d: extracted, 1 entities and 2 relations")
-    assert artifacts.line(BatchFailed(batch_id="b", error="no", failed_documents=1)) == (logging.ERROR, "batch b: no")
-    assert artifacts.line(ResolutionStarted(batch_id="b")) is None
+    assert shown.line(BatchFailed(batch_id="b", error="no", failed_documents=1)) == (logging.ERROR, "batch b: no")
+    assert shown.line(ResolutionStarted(batch_id="b")) is None
 
 
 def test_failed_documents_come_first_and_no_more_than_asked_for(environment: pytest.MonkeyPatch, request_of: Any) -> None:
@@ -106,7 +106,7 @@ def shown_at(flow_run_id: str) -> dict[str, Any]:
 def flow_run_of(batch_id: str) -> str:
     from sqlalchemy import select
 
-    from compat.schema import BatchRun
+    from compat.store.schema import BatchRun
 
     with Store.from_settings().database.read() as connection:
         return str(connection.execute(select(BatchRun.flow_run_id).where(BatchRun.batch_id == batch_id)).scalar_one())
@@ -159,7 +159,7 @@ def test_a_batch_that_is_cancelled_is_told(
 
     @flow(retries=0)
     def served() -> None:
-        with artifacts.shown(Store.from_settings(), batch_id):
+        with shown.publish_progress(Store.from_settings(), batch_id):
             flows.run_batch(source, mode)
 
     def cancel() -> None:
@@ -193,7 +193,7 @@ def test_a_batch_whose_showing_fails_is_served_all_the_same(
     prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     # No number of documents that a database would take.
-    environment.setattr(artifacts, "MOST_DOCUMENTS", "not a number")
+    environment.setattr(shown, "MOST_DOCUMENTS", "not a number")
     with caplog.at_level(logging.DEBUG, "knowledge_batch"):
         assert flows.run_batch(request_of([faults.document("a")], "refused"), "engine").success_count == 1
     assert "batch refused is not shown in Prefect any more" in caplog.text
@@ -201,7 +201,7 @@ def test_a_batch_whose_showing_fails_is_served_all_the_same(
 
 def test_a_rollback_is_told(prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any) -> None:
     batch_id = f"rolled {tmp_path.name}"
-    environment.setattr("flows.batch.extract_pending", broken)
+    environment.setattr("flows.engine.extract_batch.extract_pending", broken)
     assert flows.run_batch(request_of([faults.document("a")], batch_id), "engine").success_count == 1
     processes.wait_until(lambda: "knowledge.batch.rolled_back" in events_of(batch_id))
     assert "knowledge.batch.failed" not in events_of(batch_id)
@@ -214,8 +214,8 @@ def broken(*_: object) -> None:
 def test_nothing_is_told_where_no_server_stays(environment: pytest.MonkeyPatch, tmp_path: Any, request_of: Any) -> None:
     program = (
         "import json, sys, flows\n"
-        "from flows import artifacts\n"
-        "artifacts.tell = lambda *_: print('told')\n"
+        "from flows.engine import shown\n"
+        "shown.tell = lambda *_: print('told')\n"
         "flows.run_batch(json.load(sys.stdin), 'engine')\n"
     )
     child = processes.start(

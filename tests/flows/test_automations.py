@@ -5,7 +5,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentCreate
 
 from compat.errors import InvalidInputError
-from flows import automations
+from flows.operations import automations
 
 
 def there() -> dict[str, str]:

@@ -13,8 +13,8 @@ import pytest
 import faults
 import flows
 from compat.contracts import BatchResult
-from compat.overview import overview
 from compat.store import Store
+from compat.store.overview import overview
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -26,7 +26,7 @@ def process(environment: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
+            [sys.executable, "-m", "flows.command.cli", *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -241,7 +241,7 @@ def test_a_finished_batch_is_not_run_again_and_cannot_be_cancelled(command: Comm
 def test_a_running_batch_exits_3_and_can_be_cancelled_by_another_process(command: Command, tmp_path: Path) -> None:
     slow = folder(tmp_path / "slow", [faults.document(f"s{number}", seconds=0.3) for number in range(30)])
     paths = os.pathsep.join([str(Path(faults.__file__).parent), *sys.path])
-    arguments = [sys.executable, "-m", "flows.cli", "run", str(slow), "--batch-id", "slow", "--concurrency", "2"]
+    arguments = [sys.executable, "-m", "flows.command.cli", "run", str(slow), "--batch-id", "slow", "--concurrency", "2"]
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
     ) as running:

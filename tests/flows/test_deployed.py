@@ -21,7 +21,8 @@ import flows
 from compat.contracts import utc_now
 from compat.errors import OtherInputError
 from compat.store import Store
-from flows import deployed, upkeep
+from flows import deployed
+from flows.operations import reconcile
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
 
@@ -157,11 +158,12 @@ SERVED = """
 import json, sys
 from prefect import flow
 import flows
-from flows import upkeep
+from flows.engine import flow_runs
+from flows.operations import reconcile
 
 @flow(retries=0)
 def theirs(request, mode):
-    print(upkeep.serving_flow_run(), flush=True)
+    print(flow_runs.serving_flow_run(), flush=True)
     flows.run_batch(request, mode)
 
 theirs(json.load(sys.stdin), sys.argv[1])
@@ -179,10 +181,10 @@ def test_a_batch_ends_with_the_outermost_flow_run_that_it_is_served_in(mode: str
     out, _ = child.communicate()
     outermost = out.split()[0]
     assert Store.from_settings().flow_run_id("inside") == outermost
-    assert upkeep.reconcile(Store.from_settings()) == {}
+    assert reconcile.reconcile(Store.from_settings()) == {}
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(outermost), Crashed(message="its process was killed"), force=True)
-    assert upkeep.reconcile(Store.from_settings()) == {"inside": "failed"}
+    assert reconcile.reconcile(Store.from_settings()) == {"inside": "failed"}
 
 
 def test_a_batch_that_goes_on_elsewhere_no_longer_ends_with_its_first_flow_run(tmp_path: Path) -> None:
@@ -193,5 +195,5 @@ def test_a_batch_that_goes_on_elsewhere_no_longer_ends_with_its_first_flow_run(t
         store = Store.from_settings()
         claim = store.resume("taken over", flows.current_mode())
         client.set_flow_run_state(flow_run_id, Cancelled(), force=True)
-    assert upkeep.reconcile(store) == {}
+    assert reconcile.reconcile(store) == {}
     assert not store.heartbeat(claim).cancel_requested

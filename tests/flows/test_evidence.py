@@ -14,12 +14,11 @@ import stacks
 
 import faults
 import flows
-from compat import shadows
 from compat.parity import archive
 from compat.parity.report import ParityReport
-from compat.store import Store
-from flows import sources
-from flows.shadow import cutover_gate, run_shadow
+from compat.store import Store, shadow_requests
+from flows.shadow.comparison import cutover_gate, run_shadow
+from flows.sources import readers as sources
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -64,7 +63,7 @@ def test_a_batch_without_a_comparison_says_why(command: Command, environment: py
     database = Store.from_settings().database
 
     def is_refused() -> bool:
-        found = shadows.standing(database, "alone")
+        found = shadow_requests.find(database, "alone")
         return found is not None and found.status == "refused"
 
     processes.wait_until(is_refused, 120)
@@ -95,7 +94,7 @@ def test_the_gate_opens_on_evidence_alone(command: Command, report: ParityReport
 
 
 def test_a_shadow_that_was_submitted_and_is_silent_keeps_the_gate_shut(command: Command, report: ParityReport) -> None:
-    shadows.note(Store.from_settings().database, "my batch", 0, "submitted")
+    shadow_requests.record(Store.from_settings().database, "my batch", 0, "submitted")
     assert command("cutover", "check", "--min-batches", "1").returncode == 0
     with Store.of_shadows().database.write() as connection:
         connection.exec_driver_sql("DELETE FROM knowledge_parity_report")

@@ -19,9 +19,10 @@ import faults
 import flows
 from compat.errors import InvalidInputError, InvalidStateTransitionError
 from compat.store import Store
-from flows import deployed, sources
-from flows.documents import Documents, Row
-from flows.sources import Columns
+from flows import deployed
+from flows.sources import readers as sources
+from flows.sources.documents import Documents, Row
+from flows.sources.readers import Columns
 
 TEXTS = {"a": "Ada saw the sea: 12:30, 100%.", "b": "‏שלום — 🌊", "c": ""}
 TURTLE = "# no terms"
@@ -439,7 +440,7 @@ def test_only_what_no_older_batch_has_extracted_is_new(on_any_database: str) -> 
 MEMORY = """
 import pathlib, resource, sys
 import flows
-from flows import sources
+from flows.sources import readers as sources
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[3]), int(sys.argv[3])))
 request = sources.load(sys.argv[2], sys.argv[4]).request("large", {"concurrency": 4})
 state = flows.run_request(request, sys.argv[1])

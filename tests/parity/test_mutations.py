@@ -21,11 +21,12 @@ import flows
 import legacy
 import postgres
 from compat.contracts import BatchParams, utc_now
-from compat.database import SHADOW, Database
 from compat.modes import Decision, Mode
 from compat.parity.report import compare_batch
-from compat.recorder import Recorder
-from compat.schema import (
+from compat.recording.recorder import Recorder
+from compat.store import Store
+from compat.store.database import SHADOW, Database
+from compat.store.schema import (
     Base,
     BatchDocument,
     BatchEventRow,
@@ -36,8 +37,7 @@ from compat.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
-from compat.store import Store
-from flows.shadow import run_shadow
+from flows.shadow.comparison import run_shadow
 from tasks.extraction import load_extractor
 
 BATCH = "compared"

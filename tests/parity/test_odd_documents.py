@@ -6,7 +6,7 @@ import pytest
 
 import flows
 from compat.contracts import Completed
-from flows import sources
+from flows.sources import readers as sources
 
 ODD = {
     "empty": "",

@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 import flows
 from compat.contracts import BatchConfig, BatchResult
 from compat.policy import documents_per_task
-from flows import sources
+from flows.sources import readers as sources
 
 EVERY_RUN = ["redocred", "text2kg/7_space", "text2kg/10_culture"]
 IN_FULL = ["text2kg/1_movie", "text2kg/2_music", "text2kg/3_sport", "text2kg/4_book", "text2kg/6_computer", "text2kg/9_nature"]

@@ -17,20 +17,19 @@ import brokenprefect
 import faults
 import flows
 import postgres
-from compat import shadows
 from compat.contracts import BatchParams
-from compat.database import Database
 from compat.errors import BatchAlreadyRunningError, BatchNotFoundError, PrefectUnavailableError
 from compat.ids import content_hash
 from compat.modes import Decision, Mode
 from compat.parity import archive
 from compat.parity.report import ParityReport, compare_batch
-from compat.recorder import live_recorders
-from compat.schema import Base, BatchExecution, TapeRow, WorkflowExecution
-from compat.store import Store
-from flows import submission
-from flows.shadow import run_shadow, shadow_batch
-from flows.submission import SLOTS
+from compat.recording.recorder import live_recorders
+from compat.store import Store, shadow_requests
+from compat.store.database import Database
+from compat.store.schema import Base, BatchExecution, TapeRow, WorkflowExecution
+from flows.shadow import submission
+from flows.shadow.comparison import run_shadow, shadow_batch
+from flows.shadow.submission import SLOTS
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -43,16 +42,16 @@ def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
     return report
 
 
-def submitted(batch_id: str) -> shadows.Standing:
+def submitted(batch_id: str) -> shadow_requests.ShadowRequest:
     """How the submission of a shadow went, once it has gone."""
     database = Store.from_settings().database
 
     def settled() -> bool:
-        found = shadows.standing(database, batch_id)
+        found = shadow_requests.find(database, batch_id)
         return found is not None and (found.status != "requested" or found.reason is not None)
 
     processes.wait_until(settled, 120)
-    found = shadows.standing(database, batch_id)
+    found = shadow_requests.find(database, batch_id)
     assert found is not None
     return found
 
@@ -187,7 +186,7 @@ def test_a_batch_that_is_resumed_while_its_shadow_is_at_work_is_not_reported(
         flows.resume_batch("resumed", "shadow")
         return compare_batch(*arguments, **options)
 
-    environment.setattr("flows.shadow.compare_batch", resumed_before)
+    environment.setattr("flows.shadow.comparison.compare_batch", resumed_before)
     assert run_shadow(Store.from_settings(), Store.of_shadows(), "resumed", "tape") is None
     assert archive.reports(Store.of_shadows().database) == []
 
@@ -208,7 +207,7 @@ def test_a_batch_that_did_not_run_to_its_end_has_no_shadow_and_is_no_evidence(
     environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
     interrupted(request_of([faults.document(f"d{number}", seconds=0.05) for number in range(40)], "cut short"), "shadow")
-    assert "refused: it did not run to its end: Interrupted by a test" in submitted("cut short").told
+    assert "refused: it did not run to its end: Interrupted by a test" in submitted("cut short").summary
     report = shadow_of("cut short")
     assert (report.verdict, report.documents) == ("inconclusive", 0)
     assert flows.resume_batch("cut short", "shadow").success_count == 40
@@ -229,7 +228,7 @@ def test_an_engine_that_fails_on_what_legacy_served_is_a_divergence(environment:
     def crash(*_: Any) -> None:
         raise RuntimeError("the engine broke")
 
-    environment.setattr("flows.batch.extract_pending", crash)
+    environment.setattr("flows.engine.extract_batch.extract_pending", crash)
     with pytest.raises(RuntimeError, match="the engine broke"):
         shadow_of("crashing")
     [report] = archive.reports(Store.of_shadows().database, "crashing")
@@ -280,17 +279,17 @@ def test_without_prefect_the_record_says_why_there_is_no_shadow(
     environment.setenv("PREFECT_HOME", str(tmp_path / "no profile"))
     request = request_of([faults.document("a")], "alone")
     assert flows.run_batch(request, "shadow").success_count == 1
-    assert submitted("alone").told.startswith("refused: ShadowRefusedError: no PREFECT_API_URL")
+    assert submitted("alone").summary.startswith("refused: ShadowRefusedError: no PREFECT_API_URL")
 
 
 def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     with environment.context() as away:
         away.setenv("PREFECT_API_URL", brokenprefect.closed_port())
         assert flows.run_batch(request_of([faults.document("a")], "away"), "shadow").success_count == 1
-        assert submitted("away").told.startswith("requested: ConnectError")
+        assert submitted("away").summary.startswith("requested: ConnectError")
     # As the flow `reconcile` does; this Prefect is there, and has no such deployment.
     assert submission.submit_waiting(Store.from_settings()) == ["away"]
-    assert "ObjectNotFound" in submitted("away").told
+    assert "ObjectNotFound" in submitted("away").summary
 
 
 def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, request_of: Any) -> None:
@@ -301,10 +300,10 @@ def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, re
             assert flows.run_batch(request_of([faults.document("a")], f"held up {number}"), "shadow").success_count == 1
         # Its submission is there, and waits.
         processes.wait_until(lambda: len(came) >= SLOTS)
-        standing = shadows.standing(Store.from_settings().database, "held up 0")
+        standing = shadow_requests.find(Store.from_settings().database, "held up 0")
         assert standing is not None
         assert standing.status == "requested"
-        assert len(shadows.waiting(Store.from_settings().database)) == 2 * SLOTS
+        assert len(shadow_requests.waiting(Store.from_settings().database)) == 2 * SLOTS
         # Of those that wait, no more than may.
         assert len(submitting_processes()) == SLOTS
         for child in submitting_processes():
@@ -326,7 +325,7 @@ def test_a_server_that_is_slow_or_crashes_is_a_reason(
     with brokenprefect.serving(behave) as (api, came):
         environment.setenv("PREFECT_API_URL", api)
         assert flows.run_batch(request_of([faults.document("a")], "broken there"), "shadow").success_count == 1
-        assert submitted("broken there").told.startswith(said)
+        assert submitted("broken there").summary.startswith(said)
         assert came
     assert max(took) < 0.5
 
@@ -336,7 +335,7 @@ def test_a_server_that_hangs_is_a_reason_in_the_end(environment: pytest.MonkeyPa
     with brokenprefect.serving(brokenprefect.hang) as (api, _):
         environment.setenv("PREFECT_API_URL", api)
         flows.run_batch(request_of([faults.document("a")], "patient"), "shadow")
-        assert submitted("patient").told.startswith("requested: ReadTimeout")
+        assert submitted("patient").summary.startswith("requested: ReadTimeout")
 
 
 def timed_requests(environment: pytest.MonkeyPatch) -> list[float]:
@@ -349,7 +348,7 @@ def timed_requests(environment: pytest.MonkeyPatch) -> list[float]:
         request(*arguments)
         took.append(time.perf_counter() - began)
 
-    environment.setattr("flows.submission.request", timed)
+    environment.setattr("flows.shadow.submission.request", timed)
     return took
 
 
@@ -357,7 +356,7 @@ def submitting_processes() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "flows.submission" in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and "flows.shadow.submission" in child.cmdline()
     ]
 
 
@@ -366,7 +365,7 @@ def test_a_server_without_the_deployment_is_a_reason(environment: pytest.MonkeyP
 
     environment.setenv("PREFECT_API_URL", PREFECT_API_URL.value() or "")
     flows.run_batch(request_of([faults.document("a")], "not deployed"), "shadow")
-    assert "ObjectNotFound" in submitted("not deployed").told
+    assert "ObjectNotFound" in submitted("not deployed").summary
 
 
 def test_a_submission_that_can_not_be_started_is_a_reason(
@@ -376,7 +375,7 @@ def test_a_submission_that_can_not_be_started_is_a_reason(
     for number, executable in enumerate([str(tmp_path / "no python"), None]):
         environment.setattr("sys.executable", executable)
         assert flows.run_batch(request_of([faults.document("a")], f"no process {number}"), "shadow").success_count == 1
-        assert "no process to submit it could be started" in submitted(f"no process {number}").told
+        assert "no process to submit it could be started" in submitted(f"no process {number}").summary
 
 
 def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
@@ -384,7 +383,7 @@ def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, reques
     flows.start_batch(request, "shadow")
     processes.wait_until(lambda: bool(faults.knocks()))
     flows.cancel_batch("cancelled")
-    assert "was cancelled" in submitted("cancelled").told
+    assert "was cancelled" in submitted("cancelled").summary
 
 
 def test_a_wish_that_can_not_be_written_fails_no_batch(on_any_database: str, request_of: Any) -> None:

@@ -19,7 +19,8 @@ from prefect.states import Cancelling
 import faults
 import flows
 from compat.store import Store
-from flows import deployed, upkeep
+from flows import deployed
+from flows.operations import reconcile
 
 # One server for all of them.
 pytestmark = pytest.mark.xdist_group("standing server")
@@ -111,7 +112,7 @@ def test_a_cancel_in_the_ui_ends_the_batch_as_cancelled(client: SyncPrefectClien
     client.set_flow_run_state(flow_run_id, Cancelling())
     processes.wait_until(lambda: kind_of("cancelled") == "Cancelled", seconds=60)
     assert sum(faults.knocks().values()) < 200
-    upkeep.reconcile(Store.from_settings())
+    reconcile.reconcile(Store.from_settings())
     assert kind_of("cancelled") == "Cancelled"
 
 

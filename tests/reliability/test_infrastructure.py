@@ -15,13 +15,13 @@ import faults
 import flows
 from compat.contracts import BatchResult, PipelineConfig
 from compat.errors import BatchInfrastructureError
-from compat.schema import WorkflowExecution
 from compat.store import Store
+from compat.store.schema import WorkflowExecution
 
 # Tells its result, and how long the call took after Prefect was imported.
 TIMED_RUN = """
 import json, logging, sys, time
-import flows, flows.batch
+import flows, flows.engine.extract_batch
 logging.basicConfig(level="ERROR", format="%(name)s %(message)s")
 began = time.monotonic()
 result = flows.run_batch(json.load(sys.stdin), "engine")

@@ -13,8 +13,8 @@ from sqlalchemy import func, select, text
 
 import faults
 import flows
-from compat.schema import BatchExecution, MentionRecord, WorkflowActivity, WorkflowExecution
 from compat.store import Store
+from compat.store.schema import BatchExecution, MentionRecord, WorkflowActivity, WorkflowExecution
 
 DOCUMENTS, CONCURRENCY = 40, 4
 SEEDS = [pytest.param(seed, marks=[] if seed < 2 else [pytest.mark.slow]) for seed in range(20)]

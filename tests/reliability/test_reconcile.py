@@ -14,9 +14,9 @@ from sqlalchemy import select
 
 import faults
 import flows
-from compat.schema import BatchEventRow, BatchExecution, BatchRun, WorkflowExecution
 from compat.store import Store
-from flows import upkeep
+from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, WorkflowExecution
+from flows.operations import reconcile
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "on_any_database")
 
@@ -42,8 +42,8 @@ def settle(client: SyncPrefectClient, batch_id: str) -> None:
         found = connection.execute(select(BatchRun.flow_run_id).where(BatchRun.batch_id == batch_id)).scalar_one()
     state = client.read_flow_run(UUID(found)).state
     assert state is not None
-    upkeep.settle(Store.from_settings(), batch_id, state)
-    upkeep.reconcile(Store.from_settings())
+    reconcile.settle(Store.from_settings(), batch_id, state)
+    reconcile.reconcile(Store.from_settings())
 
 
 @pytest.mark.parametrize("late", [Crashed(message="too late"), Cancelled(message="too late")], ids=["crashed", "cancelled"])
@@ -75,8 +75,8 @@ def test_a_batch_whose_flow_run_crashed_is_written_down_before_its_lease_runs_ou
     assert type(flows.get_status("crashed")).__name__ == "Extracting"
     with get_client(sync_client=True) as client:
         force(client, "crashed", Crashed(message="its process was killed"))
-    assert upkeep.reconcile_batches() == {"crashed": "failed"}
-    assert upkeep.reconcile_batches() == {}
+    assert reconcile.reconcile_batches() == {"crashed": "failed"}
+    assert reconcile.reconcile_batches() == {}
     state = flows.get_status("crashed").model_dump()
     assert (state["_tag"], state["error"]) == ("BatchState.Failed", "Flow run Crashed: its process was killed")
 
@@ -87,7 +87,7 @@ def test_a_batch_whose_flow_run_was_cancelled_ends_as_cancelled(request_of: Any)
     child.communicate()
     with get_client(sync_client=True) as client:
         force(client, "called off", Cancelled(message="by an operator"))
-    assert upkeep.reconcile_batches() == {"called off": "cancelled"}
+    assert reconcile.reconcile_batches() == {"called off": "cancelled"}
     assert type(flows.get_status("called off")).__name__ == "Cancelled"
 
 
@@ -95,7 +95,7 @@ def test_a_live_batch_is_left_alone_whatever_is_said_of_its_flow_run(request_of:
     child = run_slowly("alive", request_of)
     with get_client(sync_client=True) as client:
         force(client, "alive", Running())
-    assert upkeep.reconcile(Store.from_settings()) == {}
+    assert reconcile.reconcile(Store.from_settings()) == {}
     flows.cancel_batch("alive")
     assert child.wait(timeout=30) == 0
 

@@ -13,7 +13,7 @@ import faults
 import flows
 from compat.errors import BatchNotFoundError
 from compat.store import Store
-from flows.audit import PACKAGES, audit, audit_ledger, audit_source
+from flows.operations.audit import PACKAGES, audit, audit_ledger, audit_source
 
 REPOSITORY = Path(flows.__file__).parents[1]
 
@@ -88,8 +88,8 @@ def test_one_owner_is_no_finding(source: str) -> None:
 MUTATIONS = {
     "tasks/resolve.py": ("retries=0, ", ""),
     "tasks/extract.py": ("    retries=0,\n", ""),
-    "flows/batch.py": ("retries=0", "retries=1"),
-    "flows/upkeep.py": ("retries=0, ", ""),
+    "flows/engine/extract_batch.py": ("retries=0", "retries=1"),
+    "flows/operations/reconcile.py": ("retries=0, ", ""),
     "flows/deployed.py": ('name="run-batch",\n    retries=0', 'name="run-batch",\n    retries=3'),
     "tasks/extraction/__init__.py": ("\nfrom ", "\nimport tenacity\nfrom "),
     "compat/recorder.py": ("\nimport ", "\nimport backoff\nimport "),
@@ -186,7 +186,7 @@ def test_the_command_exits_1_with_what_it_finds(
     for name, value in variables.items():
         environment.setenv(name, value)
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "retries", "audit", "--format", "json"],
+        [sys.executable, "-m", "flows.command.cli", "retries", "audit", "--format", "json"],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,

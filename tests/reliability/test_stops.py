@@ -13,7 +13,7 @@ import pytest
 import faults
 import flows
 from compat.contracts import BatchFailed, Failed
-from compat.recorder import live_recorders
+from compat.recording.recorder import live_recorders
 from compat.store import Store
 
 

@@ -14,7 +14,7 @@ import pytest
 import faults
 import flows
 from compat.store import Store
-from flows.shadow import run_shadow
+from flows.shadow.comparison import run_shadow
 
 ROOT = Path(__file__).parents[2]
 HANDOFFS = sorted((ROOT / "deployments" / "handoffs").glob("*.md"))
@@ -41,7 +41,7 @@ def terminal(environment: pytest.MonkeyPatch, prefect_server: None, request_of: 
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "knowledge-batch"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m flows.cli "$@"\n', encoding="utf-8")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m flows.command.cli "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     environment.delenv("KNOWLEDGE_EXTRACTOR")
     path = os.pathsep.join([str(programs), os.environ["PATH"]])

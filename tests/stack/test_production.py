@@ -14,7 +14,7 @@ import readme
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import automations
+from flows.operations import automations
 
 pytestmark = pytest.mark.slow
 

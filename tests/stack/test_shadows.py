@@ -16,10 +16,9 @@ import stacks
 
 import faults
 import flows
-from compat import shadows
 from compat.parity import archive
-from compat.store import Store
-from flows import sources
+from compat.store import Store, shadow_requests
+from flows.sources import readers as sources
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +86,8 @@ def test_30_shadows_of_real_documents_agree_and_the_gate_opens(
 def refused() -> list[str]:
     """Batches whose shadow was refused; a shadow that can't come isn't waited for."""
     store = Store.from_settings()
-    found = [shadows.standing(store.database, batch.batch_id) for batch in flows.list_batches(100)]
-    said = [f"{each.batch_id}: {each.told}" for each in found if each is not None and each.status == "refused"]
+    found = [shadow_requests.find(store.database, batch.batch_id) for batch in flows.list_batches(100)]
+    said = [f"{each.batch_id}: {each.summary}" for each in found if each is not None and each.status == "refused"]
     assert said == []
     return said
 
@@ -162,19 +161,19 @@ def test_reconcile_submits_the_shadow_of_a_caller_that_died(
     flows.run_batch(request_of([faults.document("a")], "orphan"), "shadow")
     processes.wait_until(lambda: standing("orphan").status == "submitted", 60)
     # As it stands where the caller died between its batch's end and the submission.
-    shadows.note(store.database, "orphan", 0, "requested")
+    shadow_requests.record(store.database, "orphan", 0, "requested")
     stack.wait_for(stack.start("reconcile/every-minute"), "Completed")
     assert standing("orphan").status == "submitted"
 
 
-def standing(batch_id: str) -> shadows.Standing:
-    found = shadows.standing(Store.from_settings().database, batch_id)
+def standing(batch_id: str) -> shadow_requests.ShadowRequest:
+    found = shadow_requests.find(Store.from_settings().database, batch_id)
     assert found is not None
     return found
 
 
 def runs_of(stack: stacks.Stack, batch_id: str) -> list[dict[str, Any]]:
     processes.wait_until(lambda: standing(batch_id).status != "requested", 60)
-    assert standing(batch_id).status == "submitted", standing(batch_id).told
+    assert standing(batch_id).status == "submitted", standing(batch_id).summary
     run: dict[str, Any] = stack.ask(f"/flow_runs/{standing(batch_id).flow_run_id}")
     return [run]

@@ -10,8 +10,8 @@ import pytest
 import stacks
 
 import faults
-from compat.database import Database
 from compat.store import Store
+from compat.store.database import Database
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

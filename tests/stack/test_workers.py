@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 import faults
 import flows
 from compat.ids import derived_id
-from flows import automations
+from flows.operations import automations
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,116 @@
+"""The event log of a batch: stored in order, told once each, readable from the first on."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from compat.contracts import ActivityProgress, BatchCompleted, BatchEvent, BatchFailed
+from compat.errors import WorkflowNotFoundError
+from compat.policy import ACTIVITY_NAME
+from compat.store.database import Database
+from compat.store.schema import BatchEventRow, BatchRun, WorkflowActivity, WorkflowExecution
+from compat.store.sql import insert_or_ignore
+
+log = logging.getLogger("knowledge_batch")
+
+# Seconds between two looks at the log of a batch that is being followed.
+POLL_SECONDS = 0.2
+
+
+def emit(connection: Connection, key: str, event: BatchEvent, document_id: str | None = None) -> None:
+    """Adds an event to the log, unless one of this key is there. Best effort: a failure is logged and changes nothing else.
+
+    Belongs in the transaction of what it tells. Taking the next number locks the batch's run, so
+    numbers become visible in order and a follower misses none.
+    """
+    try:
+        with connection.begin_nested():
+            number = connection.execute(
+                update(BatchRun)
+                .where(BatchRun.batch_id == event.batch_id)
+                .values(next_sequence=BatchRun.next_sequence + 1)
+                .returning(BatchRun.next_sequence)
+            ).scalar_one()
+            row = {
+                "batch_id": event.batch_id,
+                "sequence": number - 1,
+                "key": key,
+                "document_id": document_id,
+                "payload": event.model_dump(mode="json"),
+                "superseded": False,
+                "created_at": event.timestamp,
+            }
+            insert_or_ignore(connection, BatchEventRow, row)
+    except SQLAlchemyError:
+        log.exception("batch %s: event %s was not stored", event.batch_id, key)
+
+
+def is_told(connection: Connection, batch_id: str, key: str) -> bool:
+    """Whether the log has the event of this key."""
+    query = select(BatchEventRow.sequence).where(BatchEventRow.batch_id == batch_id, BatchEventRow.key == key)
+    return connection.execute(query).first() is not None
+
+
+def stored_events(database: Database, batch_id: str, after: int = -1) -> list[tuple[int, BatchEvent]]:
+    """Events with their sequence numbers, from the one behind ``after`` on. Superseded ones are left out."""
+    query = (
+        select(BatchEventRow.sequence, BatchEventRow.payload)
+        .where(BatchEventRow.batch_id == batch_id, BatchEventRow.sequence > after)
+        .where(BatchEventRow.superseded.is_(False))
+        .order_by(BatchEventRow.sequence)
+    )
+    with database.read() as connection:
+        return [(sequence, BatchEvent.parse(payload)) for sequence, payload in connection.execute(query)]
+
+
+def follow(database: Database, batch_id: str, goes_on: Callable[[], bool]) -> Iterator[BatchEvent]:
+    """The events of a batch from the first on, up to the terminal one, or until ``goes_on`` says that none will come."""
+    after = -1
+    while True:
+        # Asked before reading: what was written before it turned false is still read.
+        more = goes_on()
+        for sequence, event in stored_events(database, batch_id, after):
+            after = sequence
+            yield event
+            more = more and not isinstance(event, BatchCompleted | BatchFailed)
+        if not more:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def document_progress(database: Database, execution_id: str) -> list[ActivityProgress]:
+    """Progress of one document's pipeline, told by its activity rows: two entries an attempt once it has ended.
+
+    Raises WorkflowNotFoundError where no such execution is stored.
+    """
+    with database.read() as connection:
+        if not connection.execute(select(WorkflowExecution.id).where(WorkflowExecution.id == execution_id)).first():
+            raise WorkflowNotFoundError(execution_id)
+        rows = connection.execute(
+            select(WorkflowActivity.status, WorkflowActivity.error, WorkflowActivity.started_at, WorkflowActivity.completed_at)
+            .where(WorkflowActivity.execution_id == execution_id)
+            .order_by(WorkflowActivity.started_at)
+        ).all()
+    told = []
+    for status, error, started_at, completed_at in rows:
+        told.append(_progress(execution_id, "started", 0.0, "started", started_at))
+        if status == "completed":
+            told.append(_progress(execution_id, "completed", 1.0, "completed", completed_at))
+        elif status == "failed":
+            told.append(_progress(execution_id, "failed", 0.0, error or "failed", completed_at))
+    return told
+
+
+def _progress(execution_id: str, status: Any, progress: float, message: str, timestamp: Any) -> ActivityProgress:
+    return ActivityProgress(
+        execution_id=execution_id,
+        activity_name=ACTIVITY_NAME,
+        status=status,
+        progress=progress,
+        message=message,
+        timestamp=timestamp,
+    )

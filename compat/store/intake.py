@@ -1,0 +1,109 @@
+"""A request as rows: the batch, its documents and its ontologies, written in one go."""
+
+from collections.abc import Iterable, Sized
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from compat.contracts import BatchConfig, DocumentInput
+from compat.ids import content_hash
+from compat.status import RowStatus
+from compat.store.schema import BatchDocument, BatchExecution, OntologyContent, WorkflowExecution
+from compat.store.sql import blocks, insert_or_ignore
+
+
+class Documents(Sized, Iterable[DocumentInput], Protocol):
+    """Documents in the order of the request, which may be read more than once."""
+
+
+class Request(Protocol):
+    """What a batch is claimed with: ``BatchParams``, or the same with documents that are read a few at a time."""
+
+    @property
+    def batch_id(self) -> str | None: ...
+
+    @property
+    def organization_id(self) -> str: ...
+
+    @property
+    def ontology_id(self) -> str: ...
+
+    @property
+    def documents(self) -> Documents: ...
+
+    @property
+    def config(self) -> BatchConfig: ...
+
+
+def params_hash(params: Request) -> str:
+    """What makes two requests the same, the batch id apart: organization, ontology, config, and every document in order."""
+    parts = [params.organization_id, params.ontology_id, params.config.model_dump_json()]
+    ontologies: dict[str, str] = {}
+    for document in params.documents:
+        if document.ontology_content not in ontologies:
+            ontologies[document.ontology_content] = content_hash(document.ontology_content)
+        parts += [document.document_id, content_hash(document.text), ontologies[document.ontology_content]]
+    return content_hash("\n".join(content_hash(part) for part in parts))
+
+
+def insert_batch(connection: Connection, params: Request, batch_id: str, execution_id: str, mode: str) -> None:
+    """Writes the batch's rows as pending, its documents, and the ontologies that are not there yet."""
+    config = params.config
+    document_ids = _insert_documents(connection, params.documents, batch_id)
+    common = {"organization_id": params.organization_id, "status": RowStatus.PENDING.value}
+    connection.execute(
+        BatchExecution.__table__.insert(),  # type: ignore[attr-defined]
+        {
+            **common,
+            "id": batch_id,
+            "ontology_id": params.ontology_id,
+            "document_ids": document_ids,
+            "total_documents": len(document_ids),
+            "concurrency": config.concurrency,
+            "failure_policy": config.failure_policy.value,
+            "max_retries": config.max_retries,
+            "enable_entity_resolution": config.enable_entity_resolution,
+            "config": config.model_dump(mode="json"),
+        },
+    )
+    connection.execute(
+        WorkflowExecution.__table__.insert(),  # type: ignore[attr-defined]
+        {
+            **common,
+            "id": execution_id,
+            "workflow_type": "batch_extraction",
+            "input": {
+                "batchId": batch_id,
+                "totalDocuments": len(document_ids),
+                "concurrency": config.concurrency,
+                "failurePolicy": config.failure_policy.value,
+                "executionMode": mode,
+            },
+        },
+    )
+
+
+def _insert_documents(connection: Connection, documents: Iterable[DocumentInput], batch_id: str) -> list[str]:
+    """Returns the documents' ids in their order."""
+    document_ids: list[str] = []
+    hashes: dict[str, str] = {}
+    for block in blocks(documents):
+        rows = []
+        for position, document in enumerate(block, start=len(document_ids)):
+            content = document.ontology_content
+            if content not in hashes:
+                hashes[content] = content_hash(content)
+                insert_or_ignore(connection, OntologyContent, {"hash": hashes[content], "content": content})
+            rows.append(
+                {
+                    "batch_id": batch_id,
+                    "position": position,
+                    "document_id": document.document_id,
+                    "text": document.text,
+                    "content_hash": content_hash(document.text),
+                    "ontology_hash": hashes[content],
+                }
+            )
+        insert_or_ignore(connection, BatchDocument, *rows)
+        document_ids += [document.document_id for document in block]
+    return document_ids

@@ -1,0 +1,454 @@
+"""What is stored of batches, read only: where one stands, what came of it, which there are."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, literal, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from compat.contracts import (
+    BatchConfig,
+    BatchResult,
+    BatchState,
+    BatchSummary,
+    DocumentInput,
+    DocumentResult,
+    ExtractionResult,
+    Failed,
+    Failure,
+    Success,
+    utc_now,
+)
+from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
+from compat.ids import content_hash, derived_id
+from compat.policy import ACTIVITY_NAME, INTERRUPTED, RESOLUTION_NAME
+from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
+from compat.store import events
+from compat.store.database import Database
+from compat.store.schema import (
+    BatchDocument,
+    BatchExecution,
+    BatchRun,
+    DocumentOutcome,
+    OntologyContent,
+    Utc,
+    WorkflowActivity,
+    WorkflowExecution,
+)
+
+# Ids in one query; SQLite takes 32,766 parameters.
+BLOCK = 1_000
+# Extractions or documents in memory at a time.
+EXTRACTIONS = 100
+
+
+@dataclass(frozen=True)
+class StoredExtraction:
+    """One document's extraction and what is known of its making."""
+
+    extraction_id: str
+    document_id: str
+    organization_id: str
+    started_at: datetime
+    ended_at: datetime
+    result: ExtractionResult
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many documents of a batch have which outcome, and the sizes of their graphs together."""
+
+    succeeded: int
+    failed: int
+    entities: int
+    relations: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt on record: its number within its generation, from 1, and how its row stands."""
+
+    number: int
+    generation: int
+    status: str
+
+
+@dataclass(frozen=True)
+class DocumentAttempts:
+    """A document's attempts on record, beside what its outcome and its own row say of them.
+
+    ``counted`` are the finished attempts of this ``generation`` by the outcome; ``owner`` is None where the
+    document's own row, which is best effort, is missing.
+    """
+
+    batch_id: str
+    document_id: str
+    execution_id: str
+    config: BatchConfig
+    owner: str | None
+    outcome: str | None
+    generation: int
+    counted: int
+    attempts: tuple[Attempt, ...]
+
+    def by_generation(self) -> dict[int, list[Attempt]]:
+        """The attempts under each budget: a resume gives a failed document its budget anew."""
+        generations: dict[int, list[Attempt]] = {}
+        for attempt in self.attempts:
+            generations.setdefault(attempt.generation, []).append(attempt)
+        return generations
+
+
+@contextmanager
+def infrastructure(batch_id: str, operation: str) -> Iterator[None]:
+    """Turns a failing database into BatchInfrastructureError; what was begun is rolled back."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise BatchInfrastructureError(batch_id, operation, f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class StoredDocuments:
+    """The documents of a stored request, which are read again each time, a few of them in memory."""
+
+    database: Database
+    batch_id: str
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[DocumentInput]:
+        query = (
+            select(BatchDocument.position, BatchDocument.document_id, BatchDocument.text, OntologyContent.content)
+            .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
+            .where(BatchDocument.batch_id == self.batch_id)
+            .order_by(BatchDocument.position)
+            .limit(EXTRACTIONS)
+        )
+        position = -1
+        while True:
+            with infrastructure(self.batch_id, "batch_get_status"), self.database.read() as connection:
+                rows = connection.execute(query.where(BatchDocument.position > position)).all()
+            for row in rows:
+                # As it came in; it was checked then.
+                yield DocumentInput.model_construct(document_id=row.document_id, text=row.text, ontology_content=row.content)
+                position = row.position
+            if not rows:
+                return
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """A request as it is stored."""
+
+    batch_id: str
+    organization_id: str
+    ontology_id: str
+    documents: StoredDocuments
+    config: BatchConfig
+
+
+class Reader:
+    """The batches of one database, and how long one may go without a heartbeat."""
+
+    def __init__(self, database: Database, lease_seconds: float = 60.0) -> None:
+        self.database = database
+        self.lease_seconds = lease_seconds
+
+    def is_dead(self, status: str, heartbeat_at: datetime) -> bool:
+        """Whether a batch that has not ended has lost its holder: no heartbeat for a whole lease."""
+        return status not in TERMINAL and utc_now() - heartbeat_at >= timedelta(seconds=self.lease_seconds)
+
+    def state(self, batch_id: str) -> BatchState:
+        """Where the batch stands. One that lost its holder is reported failed, whatever its row still says.
+
+        Raises BatchNotFoundError, and BatchInfrastructureError (``batch_get_status``) where the database fails.
+        """
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(run_query(batch_id)).first()
+            if run is None:
+                raise BatchNotFoundError(batch_id)
+            resolving = run.last_activity_name == RESOLUTION_NAME
+            key = f"resolution:{run.generation}:completed"
+            resolved = resolving and events.is_told(connection, batch_id, key)
+        if self.is_dead(run.status, run.heartbeat_at):
+            return Failed(batch_id=batch_id, failed_documents=run.failed_documents, error=self.interrupted(batch_id))
+        return batch_state(
+            Snapshot(
+                batch_id=batch_id,
+                status=RowStatus(run.status),
+                resolving=resolving,
+                resolved=resolved,
+                completed_documents=run.completed_documents,
+                failed_documents=run.failed_documents,
+                total_documents=run.total_documents,
+                entity_count=run.entity_count,
+                relation_count=run.relation_count,
+                error=run.error,
+            )
+        )
+
+    def has_ended(self, batch_id: str) -> bool:
+        """Whether the batch's row bears a terminal status. Raises BatchNotFoundError."""
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            status = connection.execute(select(BatchExecution.status).where(BatchExecution.id == batch_id)).scalar()
+        if status is None:
+            raise BatchNotFoundError(batch_id)
+        return status in TERMINAL
+
+    def interrupted(self, batch_id: str) -> str:
+        """What is said of a batch whose holder is dead."""
+        return f"{INTERRUPTED}: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {batch_id}"
+
+    def result(self, batch_id: str) -> BatchResult:
+        """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
+        query = (
+            select(DocumentOutcome)
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
+            .order_by(DocumentOutcome.position)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            if connection.execute(run_query(batch_id)).first() is None:
+                raise BatchNotFoundError(batch_id)
+            documents = [
+                DocumentResult(
+                    document_id=row.document_id,
+                    result=Success(extraction=ExtractionResult.model_validate(row.extraction))
+                    if row.outcome == "succeeded"
+                    else Failure(error=_stored_error(row).text),
+                )
+                for row in connection.execute(query)
+            ]
+        graphs = [document.result.extraction.graph for document in documents if isinstance(document.result, Success)]
+        return BatchResult(
+            batch_id=batch_id,
+            document_results=tuple(documents),
+            total_documents=len(documents),
+            success_count=len(graphs),
+            failure_count=len(documents) - len(graphs),
+            entity_count=sum(len(graph.entities) for graph in graphs),
+            relation_count=sum(len(graph.relations) for graph in graphs),
+        )
+
+    def extractions(self, batch_id: str) -> Iterator[StoredExtraction]:
+        """The extracted documents in the order of the request, a block of them in memory at a time. Raises BatchNotFoundError."""
+        query = (
+            select(DocumentOutcome, BatchRun.organization_id)
+            .join(BatchRun, BatchRun.batch_id == DocumentOutcome.batch_id)
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "succeeded")
+            .order_by(DocumentOutcome.position)
+            .limit(EXTRACTIONS)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            if connection.execute(run_query(batch_id)).first() is None:
+                raise BatchNotFoundError(batch_id)
+            # Block by block: a cursor in the database would want a transaction as long as the caller takes.
+            rows = connection.execute(query).all()
+            while rows:
+                for row in rows:
+                    yield StoredExtraction(
+                        extraction_id=extraction_id(batch_id, row.document_id),
+                        document_id=row.document_id,
+                        organization_id=row.organization_id,
+                        started_at=row.started_at,
+                        ended_at=row.ended_at,
+                        result=ExtractionResult.model_validate(row.extraction),
+                    )
+                rows = connection.execute(query.where(DocumentOutcome.position > rows[-1].position)).all()
+
+    def tally(self, batch_id: str) -> Tally:
+        """What ``result`` counts, without the documents. Raises BatchNotFoundError."""
+        counted = (
+            select(DocumentOutcome.outcome, func.count())
+            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
+            .group_by(DocumentOutcome.outcome)
+        )
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(run_query(batch_id)).first()
+            if run is None:
+                raise BatchNotFoundError(batch_id)
+            outcomes = dict(connection.execute(counted).tuples().all())
+        return Tally(outcomes.get("succeeded", 0), outcomes.get("failed", 0), run.entity_count, run.relation_count)
+
+    def extracted(
+        self, organization_id: str, ontology_hash: str, content_hashes: Sequence[str], batch_id: str | None
+    ) -> set[str]:
+        """Those of the contents that an older batch of the organization has extracted by this ontology.
+
+        Older than the batch named, where it is there already: asked again, it gets the same answer.
+        """
+        own = select(BatchRun.created_at).where(BatchRun.batch_id == batch_id).scalar_subquery()
+        query = (
+            select(BatchDocument.content_hash)
+            .join(
+                DocumentOutcome,
+                (DocumentOutcome.batch_id == BatchDocument.batch_id) & (DocumentOutcome.document_id == BatchDocument.document_id),
+            )
+            .join(BatchRun, BatchRun.batch_id == BatchDocument.batch_id)
+            .where(BatchDocument.content_hash.in_(content_hashes), BatchDocument.ontology_hash == ontology_hash)
+            .where(DocumentOutcome.outcome == "succeeded", BatchRun.organization_id == organization_id)
+            .where(BatchRun.created_at < func.coalesce(own, literal(utc_now(), Utc)))
+        )
+        with infrastructure(batch_id or "(new)", "batch_create_execution"), self.database.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    def flow_run_id(self, batch_id: str) -> str | None:
+        """The flow run that served the batch last, where one did. Raises BatchNotFoundError."""
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(select(BatchRun.flow_run_id).where(BatchRun.batch_id == batch_id)).first()
+        if run is None:
+            raise BatchNotFoundError(batch_id)
+        return str(run.flow_run_id) if run.flow_run_id else None
+
+    def config(self, batch_id: str) -> BatchConfig:
+        """How the batch is worked through. Raises BatchNotFoundError."""
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(run_query(batch_id)).first()
+        if run is None:
+            raise BatchNotFoundError(batch_id)
+        return BatchConfig.model_validate(run.config)
+
+    def request(self, batch_id: str) -> "StoredRequest":
+        """The request that the batch was started with. Raises BatchNotFoundError."""
+        config = self.config(batch_id)
+        asked = select(func.count()).select_from(BatchDocument).where(BatchDocument.batch_id == batch_id)
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            run = connection.execute(select(BatchRun).where(BatchRun.batch_id == batch_id)).one()
+            documents = StoredDocuments(self.database, batch_id, connection.execute(asked).scalar_one())
+        return StoredRequest(batch_id, run.organization_id, run.ontology_id, documents, config)
+
+    def ontologies_hash(self, batch_id: str) -> str:
+        """What tells the ontologies of a batch from those of another."""
+        query = select(BatchDocument.ontology_hash).where(BatchDocument.batch_id == batch_id).distinct()
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            return content_hash("\n".join(sorted(connection.execute(query).scalars())))
+
+    def failures(self, batch_id: str, most: int | None = None) -> dict[str, ActivityFailedError]:
+        """Failed documents by id, all or the first of them. The extractor's error is an error's ``__cause__``."""
+        query = select(DocumentOutcome).where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed")
+        found = {}
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+            for row in connection.execute(query.order_by(DocumentOutcome.position).limit(most)):
+                error = _stored_error(row)
+                execution_id = document_execution_id(batch_id, row.document_id)
+                found[row.document_id] = ActivityFailedError(execution_id, ACTIVITY_NAME, row.attempts, error.text)
+                found[row.document_id].__cause__ = error.restore()
+        return found
+
+    def attempts(self, batch_id: str | None = None) -> Iterator[DocumentAttempts]:
+        """The attempts of every document that was tried, of one batch or of all, batch by batch. Raises BatchNotFoundError."""
+        batches = select(BatchExecution.id, BatchExecution.config).order_by(BatchExecution.created_at, BatchExecution.id)
+        if batch_id is not None:
+            batches = batches.where(BatchExecution.id == batch_id)
+        with infrastructure(batch_id or "all batches", "batch_get_status"), self.database.read() as connection:
+            found = connection.execute(batches).all()
+            if batch_id is not None and not found:
+                raise BatchNotFoundError(batch_id)
+            for batch in found:
+                yield from _attempts(connection, batch.id, BatchConfig.model_validate(batch.config))
+
+    def summaries(self, limit: int = 50) -> list[BatchSummary]:
+        """The newest batches first. One that lost its holder reads failed."""
+        query = (
+            select(BatchExecution, BatchRun.mode, BatchRun.heartbeat_at)
+            .join(BatchRun, BatchRun.batch_id == BatchExecution.id)
+            .order_by(BatchExecution.created_at.desc(), BatchExecution.id)
+            .limit(limit)
+        )
+        with self.database.read() as connection:
+            rows = connection.execute(query).all()
+        found = []
+        for row in rows:
+            dead = self.is_dead(row.status, row.heartbeat_at)
+            found.append(
+                BatchSummary(
+                    batch_id=row.id,
+                    organization_id=row.organization_id,
+                    ontology_id=row.ontology_id,
+                    mode=row.mode,
+                    status=RowStatus.FAILED if dead else row.status,
+                    total_documents=row.total_documents,
+                    completed_documents=row.completed_documents,
+                    failed_documents=row.failed_documents,
+                    entity_count=row.entity_count,
+                    relation_count=row.relation_count,
+                    created_at=row.created_at,
+                    completed_at=row.completed_at,
+                    error=self.interrupted(row.id) if dead else row.error,
+                )
+            )
+        return found
+
+
+def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Iterator[DocumentAttempts]:
+    tried = select(
+        DocumentOutcome.document_id, DocumentOutcome.outcome, DocumentOutcome.generation, DocumentOutcome.attempts
+    ).where(DocumentOutcome.batch_id == batch_id)
+    # Outcomes before attempts: in a batch that runs, what has an outcome here gets no further attempt.
+    outcomes = connection.execute(tried.order_by(DocumentOutcome.position)).all()
+    for start in range(0, len(outcomes), BLOCK):
+        block = {document_execution_id(batch_id, row.document_id): row for row in outcomes[start : start + BLOCK]}
+        rows = select(WorkflowExecution.id, WorkflowExecution.input["retryOwner"].as_string().label("owner"))
+        owners = {row.id: row.owner for row in connection.execute(rows.where(WorkflowExecution.id.in_(block)))}
+        made: dict[str, list[Attempt]] = {}
+        activities = select(
+            WorkflowActivity.execution_id,
+            WorkflowActivity.attempt,
+            WorkflowActivity.status,
+            WorkflowActivity.input["generation"].as_integer().label("generation"),
+        ).where(WorkflowActivity.execution_id.in_(block), WorkflowActivity.activity_name == ACTIVITY_NAME)
+        for row in connection.execute(activities.order_by(WorkflowActivity.created_at, WorkflowActivity.attempt)):
+            made.setdefault(row.execution_id, []).append(Attempt(row.attempt, row.generation, row.status))
+        for execution_id, row in block.items():
+            yield DocumentAttempts(
+                batch_id=batch_id,
+                document_id=row.document_id,
+                execution_id=execution_id,
+                config=config,
+                owner=owners.get(execution_id),
+                outcome=row.outcome,
+                generation=row.generation,
+                counted=row.attempts,
+                attempts=tuple(made.get(execution_id, ())),
+            )
+
+
+def document_execution_id(batch_id: str, document_id: str) -> str:
+    """The id of a document's execution row."""
+    return derived_id("knowledge_workflow_execution", batch_id, document_id)
+
+
+def extraction_id(batch_id: str, document_id: str) -> str:
+    """The id of one document's extraction."""
+    return derived_id("knowledge_extraction", batch_id, document_id)
+
+
+def _stored_error(row: Row[Any]) -> StoredError:
+    return StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ()))
+
+
+def run_query(batch_id: str) -> Select[Any]:
+    """A run with its batch row's counts and its workflow row's input, as one row."""
+    return (
+        select(
+            BatchRun,
+            BatchExecution.status,
+            BatchExecution.config,
+            BatchExecution.total_documents,
+            BatchExecution.completed_documents,
+            BatchExecution.failed_documents,
+            BatchExecution.entity_count,
+            BatchExecution.relation_count,
+            BatchExecution.error,
+            WorkflowExecution.input,
+            WorkflowExecution.last_activity_name,
+        )
+        .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
+        .join(WorkflowExecution, WorkflowExecution.id == BatchRun.execution_id)
+        .where(BatchRun.batch_id == batch_id)
+    )

@@ -1,0 +1,425 @@
+"""The command ``knowledge-batch``. Results go to stdout, everything else to stderr; exit codes are part of the contract."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+import flows
+from compat.contracts import BatchState, Failed
+from compat.errors import (
+    BatchAlreadyRunningError,
+    BatchInfrastructureError,
+    BatchNotFoundError,
+    InvalidInputError,
+    KnowledgeBatchError,
+    PrefectUnavailableError,
+    Problem,
+    SchemaVersionError,
+    WorkflowNotFoundError,
+)
+from compat.ids import new_id
+from compat.settings import Settings
+from compat.store import Store, shadow_requests
+from compat.store.database import SHADOW, Database
+from compat.store.migrations import HEAD
+from flows.command import parity as evidence
+from flows.command.progress import shown_progress
+from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
+from flows.graph import export as exporting
+from flows.operations import stack
+from flows.sources import readers as sources
+
+app = typer.Typer(
+    name="knowledge-batch",
+    help="Documents and an ontology go in, a knowledge graph comes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    # Plain words on stderr: an error that is folded into a box can't be searched for.
+    rich_markup_mode=None,
+)
+mode_app = typer.Typer(help="Which runtime serves the next batch, in every process.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mode_app, name="mode")
+retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(retries_app, name="retries")
+db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db_app, name="db")
+automations_app = typer.Typer(help="What Prefect does by itself.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(automations_app, name="automations")
+app.add_typer(evidence.parity_app, name="parity")
+app.add_typer(evidence.cutover_app, name="cutover")
+
+
+@retries_app.callback()
+@automations_app.callback()
+@db_app.callback()
+def _group() -> None:
+    # A group with one command would be that command itself.
+    pass
+
+
+Mode = Annotated[str | None, typer.Option(help="legacy, engine or shadow; without it environment and stored switch decide.")]
+
+
+def whole_number(value: str) -> int:
+    """An option's number; its bounds are checked with the rest of the request."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no whole number; give one, such as 3") from None
+
+
+class Exit(IntEnum):
+    """The exit codes."""
+
+    COMPLETED = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    ALREADY_RUNNING = 3
+    INFRASTRUCTURE = 4
+    NOT_FOUND = 5
+    CANCELLED = 6
+
+
+def exit_code(error: KnowledgeBatchError) -> Exit:
+    """The exit code for an error."""
+    match error:
+        case BatchAlreadyRunningError():
+            return Exit.ALREADY_RUNNING
+        case BatchInfrastructureError() | PrefectUnavailableError() | SchemaVersionError() | stack.StackError():
+            return Exit.INFRASTRUCTURE
+        case BatchNotFoundError() | WorkflowNotFoundError() | evidence.ReportNotFoundError():
+            return Exit.NOT_FOUND
+    return Exit.BAD_INPUT
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a .jsonl, .csv or .parquet file, as a path or URL; a database's URL; env:NAME; or: sample.",
+        ),
+    ],
+    ontology: Annotated[
+        str, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.", metavar="FILE")
+    ] = "",
+    mode: Mode = None,
+    policy: Annotated[
+        str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
+    ] = "continue-on-failure",
+    concurrency: Annotated[
+        int, typer.Option(parser=whole_number, metavar="N", help="Documents in work at the same time, 1 to 20.")
+    ] = 3,
+    max_retries: Annotated[
+        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed.")
+    ] = 2,
+    no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
+    batch_id: Annotated[str | None, typer.Option(help="The batch id; made where it isn't given.")] = None,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Leave out documents whose text this ontology has extracted before.")
+    ] = False,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' ids are called in the source.")] = "documentId",
+    text_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' texts are called in the source.")] = "text",
+    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents.")] = "",
+    output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
+    format: Format = "table",
+) -> None:
+    """Run a batch and show what came of it."""
+    check_format(format)
+    config = {
+        "concurrency": concurrency,
+        "failurePolicy": policy,
+        "maxRetries": max_retries,
+        "enableEntityResolution": not no_resolution,
+    }
+    batch_id = new_id("knowledge_batch_execution") if batch_id is None else batch_id
+    request = sources.load(source, ontology, sources.Columns(id_column, text_column), query).request(batch_id, config)
+    # Everything that can be wrong is found before the store is opened, which makes its file.
+    flows.current_mode(mode)
+    if only_new:
+        found = len(request.documents)
+        request = request.only_new(Store.from_settings())
+        note(f"{found - len(request.documents)} of {found} documents were extracted before and are left out")
+    _finished(batch_id, lambda: flows.run_request(request, mode), format, output)
+
+
+@app.command()
+def resume(
+    batch_id: BatchId, mode: Mode = None, output: Annotated[Path | None, typer.Option()] = None, format: Format = "table"
+) -> None:
+    """Go on with a failed or interrupted batch: only what is missing is done."""
+    check_format(format)
+    _finished(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
+
+
+@app.command()
+def status(batch_id: BatchId, format: Format = "table") -> None:
+    """Where a batch stands."""
+    check_format(format)
+    state = flows.get_status(batch_id)
+    if format == "json":
+        print_json(state.model_dump(mode="json"))
+        return
+    table = Table.grid(padding=(0, 2))
+    for key, value in state.model_dump(mode="json").items():
+        table.add_row(*plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else str(value)))
+    shadow = shadow_requests.find(Store.from_settings().database, batch_id)
+    if shadow is not None:
+        table.add_row("shadow", *plain(shadow.summary))
+    show(table)
+
+
+@app.command()
+def events(
+    batch_id: BatchId, follow: Annotated[bool, typer.Option("--follow", help="Go on until the batch has ended.")] = False
+) -> None:
+    """The events of a batch, one JSON value a line."""
+    for event in flows.subscribe(batch_id, follow):
+        print_json(event.model_dump(mode="json"))
+
+
+@app.command()
+def cancel(batch_id: BatchId) -> None:
+    """Cancel a batch: no document starts from now on, those in work finish."""
+    print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
+
+
+@app.command(name="list")
+def list_(limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, format: Format = "table") -> None:
+    """The newest batches."""
+    check_format(format)
+    batches = flows.list_batches(limit)
+    if format == "json":
+        print_json([batch.model_dump(mode="json") for batch in batches])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("batch", "mode", "status"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("documents", "failed", "entities", "relations"):
+        table.add_column(heading, justify="right")
+    table.add_column("created (UTC)")
+    for batch in batches:
+        done = f"{batch.completed_documents + batch.failed_documents}/{batch.total_documents}"
+        counts = (batch.failed_documents, batch.entity_count, batch.relation_count)
+        row = (batch.batch_id, batch.mode, batch.status, done, *map(str, counts), f"{batch.created_at:%Y-%m-%d %H:%M:%S}")
+        table.add_row(*plain(*row))
+    show(table)
+
+
+@app.command()
+def export(
+    batch_id: BatchId, to: Annotated[Path, typer.Option("--to", help="FILE.ttl, .nq, .jsonld, .csv or .parquet.")]
+) -> None:
+    """Write a batch's graph to a file, in the format of its ending."""
+    written = exporting.export(Store.from_settings(), batch_id, to)
+    note(f"{written} statements in {to}")
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int, typer.Option(parser=whole_number, metavar="N", help="Where Prefect's server and its page listen.")
+    ] = 4200,
+) -> None:
+    """Start Prefect's server, deployments and a worker on this machine; Ctrl-C ends them all."""
+    stack.up(port, note)
+
+
+@db_app.command(name="upgrade")
+def db_upgrade() -> None:
+    """Make the tables, or bring those of an older version up to date; the shadows' as well."""
+    url = Settings.load().url
+    for namespace in (None, SHADOW):
+        Database(url, namespace, upgrade=True)
+        note(f"up to date: {namespace or 'main'} (schema {HEAD})")
+
+
+@automations_app.command(name="apply")
+def automations_apply(
+    notify: Annotated[
+        str | None,
+        typer.Option(help="The notification block to use, TYPE/NAME, or: none. Without it: as it is.", metavar="BLOCK"),
+    ] = None,
+) -> None:
+    """Create the automations on the server that PREFECT_API_URL names, or bring them up to date."""
+    from flows.operations import automations
+
+    for name in automations.apply(notify):
+        note(f"in place: {name}")
+
+
+@mode_app.command(name="show")
+def mode_show() -> None:
+    """The mode that the next batch gets, and who says so."""
+    decision = flows.current_mode()
+    sys.stdout.write(f"{decision.mode} ({decision.reason})\n")
+
+
+@mode_app.command(name="set")
+def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy, engine or shadow.")]) -> None:
+    """Store the mode for every process, from the next batch on. Needs no Prefect."""
+    flows.set_mode(mode)
+    mode_show()
+
+
+@mode_app.command(name="demote")
+def mode_demote(
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; it stands at every batch that goes to legacy for it.")],
+) -> None:
+    """Send every batch to legacy, whatever callers, environments and the stored mode say, until: mode restore."""
+    flows.demote(reason)
+    mode_show()
+
+
+@mode_app.command(name="restore")
+def mode_restore() -> None:
+    """End a demotion: callers, environments and the stored mode are heard again."""
+    flows.demote(None)
+    mode_show()
+
+
+@retries_app.command(name="audit")
+def retries_audit(
+    batch_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One batch; without it all of them.")] = None,
+    format: Format = "table",
+) -> None:
+    """Audit the code, Prefect's settings and the batches' attempts; exit 1 with what has a second owner of retries."""
+    from flows.operations.audit import audit
+
+    check_format(format)
+    settings = Settings.load()
+    found = audit(Store.from_settings(settings), settings.extractor, batch_id)
+    if format == "json":
+        print_json(found.to_dict())
+    else:
+        table = Table.grid(padding=(0, 2))
+        table.add_row("code", f"{found.files} files read")
+        for owner in found.ledger:
+            made = f"{owner.batches} batches, {owner.documents} documents, {owner.attempts} attempts"
+            table.add_row(owner.owner, f"{made}, {owner.over_budget} documents over their budget")
+        table.add_row("findings", str(len(found.findings)))
+        for finding in found.findings:
+            table.add_row("", *plain(str(finding)))
+        show(table)
+    raise typer.Exit(Exit.FAILED if found.findings else Exit.COMPLETED)
+
+
+def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
+    """Runs to the end with progress shown, prints what came of it, and exits by the batch's status."""
+    if output is not None:
+        _make(output)
+    began = time.monotonic()
+    try:
+        with shown_progress(batch_id, Console(stderr=True)):
+            state = work()
+    except KeyboardInterrupt:
+        note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
+        raise typer.Exit(128 + signal.SIGINT) from None
+    seconds = time.monotonic() - began
+    store = Store.from_settings()
+    if output is not None:
+        (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
+        exporting.export(store, batch_id, output / "graph.ttl")
+    if format == "json":
+        sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
+    else:
+        _print_result(store, state, seconds)
+    code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
+    raise typer.Exit(code)
+
+
+def _make(output: Path) -> None:
+    """Makes the folder before there is anything to put into it: a batch may take hours."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        advice = f"nothing can be written there ({error.strerror}); name a folder of yours"
+        raise InvalidInputError([Problem("--output", str(output), advice)]) from None
+
+
+def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:
+    batch_id = state.batch_id
+    tally = store.tally(batch_id)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("batch", *plain(batch_id))
+    table.add_row("status", type(state).__name__.lower())
+    done = f"{tally.succeeded + tally.failed} ({tally.succeeded} extracted, {tally.failed} failed)"
+    table.add_row("documents", done)
+    for document_id, failure in store.failures(batch_id, most).items():
+        table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
+    if tally.failed > most:
+        table.add_row("", f"… and {tally.failed - most} more; --format json has them all")
+    table.add_row("entities", str(tally.entities))
+    table.add_row("relations", str(tally.relations))
+    table.add_row("time", f"{seconds:.1f} s")
+    following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
+    verb = "resume" if isinstance(state, Failed) else "export"
+    table.add_row("next", *plain(following.format(verb, shlex.quote(batch_id))))
+    show(table)
+
+
+def _keep_the_terminal_ours() -> None:
+    """Prefect's console is silent; of our own lines the terminal shows errors (a rollback is one), a file shows all."""
+    # Read when prefect is imported, which no command does before its first engine batch.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
+    log = logging.getLogger("knowledge_batch")
+    # Prefect's configuration replaces the root's handlers, so ours are not left to it.
+    log.propagate = False
+    errors = logging.StreamHandler()
+    errors.setLevel(logging.ERROR)
+    errors.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers = [errors, LogFile()]
+
+
+class LogFile(logging.Handler):
+    """``logs/knowledge-batch.log`` in the home, which is not made before there is something to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            folder = Settings.load().home / "logs"
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "knowledge-batch.log").open("a", encoding="utf-8") as file:
+                file.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+
+def main() -> None:
+    """The command. Errors of ours become one line on stderr and their exit code."""
+    _keep_the_terminal_ours()
+    try:
+        app(prog_name="knowledge-batch", standalone_mode=True)
+    except KnowledgeBatchError as error:
+        note(f"error: {error}")
+        raise SystemExit(int(exit_code(error))) from None
+    except SQLAlchemyError as error:
+        note(f"error: the database at KNOWLEDGE_DATABASE_URL failed: {error}; see that it runs, then try again")
+        raise SystemExit(int(Exit.INFRASTRUCTURE)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The engine: one Prefect flow a batch, and what a person sees of it."""

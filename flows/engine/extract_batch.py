@@ -1,0 +1,184 @@
+"""The engine: one Prefect flow a batch, three policies, task retries as the only retries."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from queue import Empty
+from typing import Any, Literal
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
+from prefect.futures import PrefectFuture
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from compat.contracts import Extractor
+from compat.errors import PrefectUnavailableError
+from compat.parity.tape import Tape
+from compat.policy import documents_per_task
+from compat.recording.recorder import Recorder
+from compat.settings import Settings
+from compat.store import Claim, Store
+from flows.engine import flow_runs, shown
+from flows.engine.embedded import stop_embedded_server, use_embedded_server
+from flows.engine.stops import stops_on_signals
+from tasks.extract import DocumentsFailedError, extraction_task
+from tasks.extraction import load_extractor
+from tasks.resolve import resolve_entities
+
+# Whose batch a flow run works on: a caller's; or a shadow's, from the tape or from the extractor once more.
+Channel = Literal["batch", "tape", "live"]
+
+IN_PROCESS: dict[Any, Any] = {
+    # Costs a second at the end of every flow; our lease sees a dead process.
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    PREFECT_API_REQUEST_TIMEOUT: flow_runs.API_SECONDS,
+    # A busy server says 503 for a moment, so one more try; the default of five keeps a batch waiting for a minute.
+    PREFECT_CLIENT_MAX_RETRIES: 1,
+}
+
+
+class EngineError(Exception):
+    """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
+
+
+def run(claim: Claim, channel: Channel = "batch") -> None:
+    """Works through what is missing of a batch in Prefect, in this process, and ends it.
+
+    Raises where the machinery fails; then the batch is as far as its rows say, and not ended.
+    """
+    use_embedded_server()
+    # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
+    threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
+    name = f"{claim.batch_id} ({'engine' if channel == 'batch' else 'shadow'})"
+    engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
+    failure: object
+    with temporary_settings(IN_PROCESS):
+        try:
+            check_api()
+            state: State[Any] = engine(claim.batch_id, claim.owner, channel, return_state=True)
+            failure = state.result(raise_on_failure=False)
+        except Exception as error:
+            # Prefect itself, which may also fail behind a batch that has ended as it should.
+            failure = error
+            drop_unsent_events()
+    # The row is the truth: a flow run may say Failed of a batch that ended, and Completed of none that didn't.
+    if not store_of(channel, Settings.load()).has_ended(claim.batch_id):
+        raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
+
+
+def drop_unsent_events() -> None:
+    """Forgets what Prefect's API was still to be told, where it no longer answers.
+
+    At the interpreter's exit Prefect would try each of hundreds of events for seconds.
+    """
+    try:
+        check_api(seconds=1.0)
+    except Exception:
+        instances: dict[Any, Any] = EventsWorker._instances  # type: ignore[misc]
+        for worker in list(instances.values()):
+            with suppress(Empty):
+                while True:
+                    worker._queue.get_nowait()
+
+
+def tell_of_rollback(store: Store, batch_id: str) -> None:
+    """Emits ``knowledge.batch.rolled_back``, unless Prefect is away: what is emitted then would hold up the process's exit."""
+    # Whatever is wrong with Prefect now, legacy goes on.
+    with suppress(Exception):
+        check_api(seconds=1.0)
+        shown.tell_of(store, batch_id, "rolled_back")
+
+
+def check_api(seconds: float = flow_runs.API_SECONDS) -> None:
+    """Raises PrefectUnavailableError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
+    once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
+        refusal = client.api_healthcheck()
+    if refusal is not None:
+        raise PrefectUnavailableError(str(client.api_url), f"{type(refusal).__name__}: {refusal}")
+
+
+@flow(name="extract-batch", retries=0, persist_result=False)
+def extract_batch(batch_id: str, owner: str, channel: Channel = "batch") -> State[Any]:
+    """Extracts the documents of a batch that have no outcome yet, resolves entities, and ends the batch.
+
+    Args:
+        batch_id: The batch, as stored.
+        owner: The token of the claim on it.
+        channel: batch: a caller's batch. tape or live: a shadow, which replays legacy's extractor or runs it again.
+    """
+    settings = Settings.load()
+    store = store_of(channel, settings)
+    claim = store.held(batch_id, owner)
+    store.note_flow_run(claim, str(flow_runs.serving_flow_run()))
+    # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
+    with (
+        stops_on_signals(stop_embedded_server),
+        # A shadow is nobody's batch: what it came to is told by its comparison.
+        shown.publish_progress(store, batch_id) if channel == "batch" else nullcontext(),
+        Recorder(store, claim, settings.retry_base_seconds, flow_runs.cancel_watch()) as recorder,
+    ):
+        recorder.begin()
+        extract_pending(recorder, extractor_of(channel, settings, batch_id), settings)
+        if recorder.claim.config.enable_entity_resolution and not recorder.stopping:
+            resolve_entities(recorder)
+        recorder.finish()
+        return flow_runs.final_state(store, batch_id)
+
+
+def store_of(channel: Channel, settings: Settings) -> Store:
+    """Where a run's rows go: callers' batches to the store that everybody reads, shadows to their own."""
+    return Store.from_settings(settings) if channel == "batch" else Store.of_shadows(settings)
+
+
+def extractor_of(channel: Channel, settings: Settings, batch_id: str) -> Extractor:
+    """What does the documents' work: the configured extractor, or what it once said."""
+    if channel != "tape":
+        return load_extractor(settings.extractor)
+    return Tape(Store.from_settings(settings).database, batch_id, Store.of_shadows(settings).database)
+
+
+def extract_pending(recorder: Recorder, extractor: Extractor, settings: Settings) -> None:
+    """Sends the pending documents through task runs, in shards side by side, or one by one under abort-all."""
+    pending = recorder.pending()
+    size = documents_per_task(recorder.claim.config, len(pending), settings.documents_per_task)
+    task = extraction_task(recorder.policy)
+    if recorder.policy.sequential:
+        for shard in shards(pending, size):
+            if recorder.stopping or recorder.any_failed():
+                return
+            check(task.submit(shard, recorder, extractor))
+        return
+    for future in [task.submit(shard, recorder, extractor) for shard in shards(pending, size)]:
+        check(future)
+    if not recorder.stopping and recorder.pending():
+        raise EngineError("task runs ended and left documents without an outcome")
+
+
+def check(future: PrefectFuture[None]) -> None:
+    """Waits for a task run. A failed document is an outcome; any other failure is raised."""
+    try:
+        future.wait()
+    except SystemExit as crash:
+        # Said in a task run's thread, it ends that task run, not this process.
+        raise EngineError(f"a task run crashed: SystemExit: {crash}") from crash
+    error = future.state.result(raise_on_failure=False)
+    if isinstance(error, DocumentsFailedError):
+        return
+    if isinstance(error, Exception):
+        raise error
+    if isinstance(error, BaseException):
+        raise EngineError(f"a task run crashed: {type(error).__name__}: {error}")
+
+
+def shards(document_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Consecutive runs of at most ``size`` documents."""
+    for start in range(0, len(document_ids), size):
+        yield document_ids[start : start + size]

@@ -1,0 +1,80 @@
+"""Which flow run this process serves: found, watched for a cancel, and told its end."""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from compat.contracts import Cancelled as BatchCancelled
+from compat.contracts import Failed as BatchFailed
+from compat.store import Store
+
+log = logging.getLogger("knowledge_batch")
+
+# How long a question to Prefect's API may take, in seconds.
+API_SECONDS = 3.0
+# Where a worker says which flow run it has started a process for.
+STARTED_FOR = "PREFECT__FLOW_RUN_ID"
+
+
+def serving_flow_run() -> str | None:
+    """The flow run whose end tells that this process has ended; None where no flow run is around.
+
+    It is the one that a worker started this process for: runs further in stay Running for ever when it is killed, and one
+    further out may go on elsewhere. Without a worker it is the outermost one.
+    """
+    return os.environ.get(STARTED_FOR) or _outermost_flow_run()
+
+
+def _outermost_flow_run() -> str | None:
+    try:
+        return flow_run.get_root_flow_run_id()
+    except Exception:
+        # Of a flow within a flow Prefect's API is asked, and may be away: a batch that legacy serves goes on all the same.
+        log.debug("the outermost flow run is not known", exc_info=True)
+        return flow_run.get_id()
+
+
+def cancel_watch() -> Callable[[], bool]:
+    """A look at whether somebody cancelled the flow run that this is called in, or the one that it belongs to."""
+    ids = {flow_run.get_id(), _outermost_flow_run()} - {None}
+    if not ids:
+        return lambda: False
+
+    def is_cancelled() -> bool:
+        states = [state_of(flow_run_id) for flow_run_id in ids]
+        return any(state is not None and (state.is_cancelling() or state.is_cancelled()) for state in states)
+
+    return is_cancelled
+
+
+def state_of(flow_run_id: str | None) -> State[object] | None:
+    if flow_run_id is None:
+        return None
+    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+        try:
+            return client.read_flow_run(UUID(flow_run_id)).state
+        except ObjectNotFound:
+            # Deleted, or kept by an embedded server that is gone: the lease decides.
+            return None
+
+
+def final_state(store: Store, batch_id: str) -> State[Any]:
+    """The flow run's own state for what the batch came to; a batch in which every document failed is Failed."""
+    match store.state(batch_id):
+        case BatchFailed(error=error):
+            return Failed(message=error)
+        case BatchCancelled(completed_documents=done, total_documents=total):
+            return Cancelled(message=f"{done} of {total} documents were finished")
+    tally = store.tally(batch_id)
+    return Completed(
+        message=f"{tally.succeeded} of {tally.succeeded + tally.failed} documents, "
+        f"{tally.entities} entities, {tally.relations} relations"
+    )

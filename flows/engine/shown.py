@@ -1,0 +1,244 @@
+"""What a person sees of a batch in Prefect: artifacts and log lines at its flow run, and events that automations can hear.
+
+Shown where a standing server keeps it; an embedded one goes with the run. Nothing here may fail a batch or hold it up: a
+thread of its own reads the store and tells Prefect, gives up at the first refusal, and is waited for a moment only.
+"""
+
+import json
+import logging
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from compat.contracts import BatchCompleted, BatchCreated, BatchEvent, BatchFailed, DocumentCompleted, DocumentFailed
+from compat.status import TERMINAL, RowStatus
+from compat.store import Store, events
+from compat.store.overview import DocumentLine, Overview, overview
+
+log = logging.getLogger("knowledge_batch")
+
+# An artifact costs the server some 15 ms, so progress is told once in so many seconds, and only where there is any.
+TICK_SECONDS = 1.0
+# How long the end of a batch waits for Prefect to take what is left to show.
+LAST_SECONDS = 5.0
+CALL_SECONDS = 3.0
+# Documents in the table, and log lines about documents: what a person reads, not what a batch may have.
+MOST_DOCUMENTS = 100
+MOST_LINES = 200
+
+# Whether this context's batch is being shown already, at a flow run further out.
+_SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
+
+
+# --- What is shown: pure ----------------------------------------------------------------------------------------------
+
+
+def summary(batch: Overview) -> str:
+    """A batch in Markdown: status, counts, time, mode and why, and the commands to go on with."""
+    quoted = shlex.quote(batch.batch_id)
+    facts = {
+        "Documents": f"{batch.done} of {batch.total_documents}: "
+        f"{batch.completed_documents} extracted, {batch.failed_documents} failed",
+        "Entities": f"{batch.entity_count}",
+        "Relations": f"{batch.relation_count}",
+        "Time": f"{batch.seconds:.1f} s",
+        "Mode": f"{batch.mode}, {batch.reason}",
+    }
+    if batch.error:
+        facts["Reason"] = batch.error
+    following = [f"knowledge-batch status {quoted}", f"knowledge-batch events {quoted}"]
+    if batch.status == RowStatus.FAILED:
+        following.insert(0, f"knowledge-batch resume {quoted}")
+    elif batch.completed_documents:
+        following.insert(0, f"knowledge-batch export {quoted} --to graph.ttl")
+    rows = [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
+    # The first fact as the table's head: an empty one shows as an empty row.
+    lines = [f"## Batch {_cell(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]
+    return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```"])
+
+
+def table(batch: Overview) -> list[dict[str, str]]:
+    """A row a document, failures first; the last row counts those that are left out."""
+    rows = [_row(line) for line in batch.documents]
+    left_out = batch.done - len(rows)
+    if left_out > 0:
+        more = f"… and {left_out} more; knowledge-batch events {shlex.quote(batch.batch_id)} has them all"
+        rows.append({"document": more, "outcome": "", "attempts": "", "entities": "", "relations": "", "error": ""})
+    return rows
+
+
+def percent(batch: Overview) -> float:
+    """Documents with an outcome, 0 to 100; an empty batch that has ended is done."""
+    if batch.total_documents == 0:
+        return 100.0 if batch.status in TERMINAL else 0.0
+    return round(100 * batch.done / batch.total_documents, 1)
+
+
+def line(event: BatchEvent) -> tuple[int, str] | None:
+    """The log level and line of an event that is worth one; it bears the ids of batch and document."""
+    match event:
+        case BatchCreated(total_documents=total):
+            return logging.INFO, f"batch {event.batch_id}: created with {total} documents"
+        case DocumentCompleted(document_id=document_id, entity_count=entities, relation_count=relations):
+            told = f"extracted, {entities} entities and {relations} relations"
+            return logging.INFO, f"batch {event.batch_id}: document {document_id}: {told}"
+        case DocumentFailed(document_id=document_id, error=error):
+            return logging.WARNING, f"batch {event.batch_id}: document {document_id}: {error}"
+        case BatchCompleted(total_documents=total, entity_count=entities, relation_count=relations):
+            told = f"completed, {total} documents, {entities} entities and {relations} relations"
+            return logging.INFO, f"batch {event.batch_id}: {told}"
+        case BatchFailed(error=error):
+            return logging.ERROR, f"batch {event.batch_id}: {error}"
+    return None
+
+
+def _row(document: DocumentLine) -> dict[str, str]:
+    count = {"entities": document.entity_count, "relations": document.relation_count}
+    return {
+        "document": document.document_id,
+        "outcome": "extracted" if document.error is None else "failed",
+        "attempts": str(document.attempts),
+        **{name: "" if value is None else str(value) for name, value in count.items()},
+        "error": document.error or "",
+    }
+
+
+def _cell(text: str) -> str:
+    """A text that stays in its cell of a Markdown table, and is no markup in it."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+# --- Prefect events ---------------------------------------------------------------------------------------------------
+
+
+def is_standing() -> bool:
+    """Whether Prefect's server is one that stays, and not the embedded one of this process."""
+    return bool(PREFECT_API_URL.value())
+
+
+def tell(batch: Overview, what: str) -> None:
+    """Emits ``knowledge.batch.<what>`` about the resource ``knowledge.batch.<id>``, for automations."""
+    counts = {"completedDocuments": batch.completed_documents, "failedDocuments": batch.failed_documents}
+    emit_event(
+        event=f"knowledge.batch.{what}",
+        resource={"prefect.resource.id": f"knowledge.batch.{batch.batch_id}", "prefect.resource.name": batch.batch_id},
+        payload={
+            "mode": batch.mode,
+            "reason": batch.error or batch.reason,
+            "totalDocuments": batch.total_documents,
+            # Told a moment late, a new batch would seem to have begun half done.
+            **(counts if what != "created" else {}),
+        },
+    )
+
+
+def tell_of(store: Store, batch_id: str, what: str) -> None:
+    """Emits an event about a batch as it stands, where a server that stays would keep it. Never raises."""
+    if not is_standing():
+        return
+    try:
+        tell(overview(store.database, batch_id, most=0), what)
+    except Exception:
+        log.debug("batch %s: Prefect was not told %s", batch_id, what, exc_info=True)
+
+
+# --- While a batch runs -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def publish_progress(store: Store, batch_id: str) -> Iterator[None]:
+    """Shows the batch at the flow run that this is called in, while the block runs and once more at its end.
+
+    Does nothing without a standing server, and nothing within a block that shows the batch already.
+    """
+    flow_run_id = flow_run.get_id()
+    if not is_standing() or flow_run_id is None or _SHOWN.get():
+        yield
+        return
+    token = _SHOWN.set(True)
+    left = Event()
+    shower = _Shower(store, batch_id, UUID(flow_run_id))
+    # Settings and the run's logger are found through the context, which a bare thread wouldn't have.
+    thread = Thread(target=copy_context().run, args=(shower.work, left), name=f"show {batch_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+        left.set()
+        thread.join(LAST_SECONDS)
+
+
+class _Shower:
+    """Tells Prefect of one batch, from its event log and its rows."""
+
+    def __init__(self, store: Store, batch_id: str, flow_run_id: UUID) -> None:
+        self._store = store
+        self._batch_id = batch_id
+        self._flow_run_id = flow_run_id
+        self._progress_id: UUID | None = None
+        self._percent = 0.0
+        self._lines = 0
+        # A run that goes on with a batch tells of its own part only.
+        told = events.stored_events(store.database, batch_id)
+        self._after = told[-1][0] if told else -1
+        self._lines = 0
+
+    def work(self, left: Event) -> None:
+        try:
+            once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+            with once, get_client(httpx_settings={"timeout": CALL_SECONDS}, sync_client=True) as client:
+                while not left.wait(TICK_SECONDS):
+                    self._tell_events()
+                    self._show_progress(client)
+                self._tell_events()
+                self._show_end(client)
+        except Exception:
+            log.debug("batch %s is not shown in Prefect any more", self._batch_id, exc_info=True)
+
+    def _tell_events(self) -> None:
+        logger = get_run_logger()
+        for sequence, event in events.stored_events(self._store.database, self._batch_id, self._after):
+            self._after = sequence
+            of_document = isinstance(event, DocumentCompleted | DocumentFailed)
+            self._lines += of_document
+            if (said := line(event)) and not (of_document and self._lines > MOST_LINES):
+                logger.log(*said)
+            if of_document and self._lines == MOST_LINES:
+                logger.info("batch %s: knowledge-batch events has the lines about further documents", self._batch_id)
+            if isinstance(event, BatchCreated | BatchCompleted | BatchFailed):
+                batch = overview(self._store.database, self._batch_id, most=0)
+                tell(batch, "created" if isinstance(event, BatchCreated) else batch.status)
+
+    def _show_progress(self, client: SyncPrefectClient) -> None:
+        share = percent(overview(self._store.database, self._batch_id, most=0))
+        if self._progress_id is None:
+            self._progress_id = self._create(client, "progress", "batch-progress", share, "Documents with an outcome.")
+        elif share != self._percent:
+            client.update_artifact(self._progress_id, ArtifactUpdate(data=share))
+        self._percent = share
+
+    def _show_end(self, client: SyncPrefectClient) -> None:
+        batch = overview(self._store.database, self._batch_id, MOST_DOCUMENTS)
+        if batch.status not in TERMINAL:
+            # It goes on elsewhere, in legacy or after a suspension, and is shown there.
+            return
+        if self._progress_id is not None:
+            client.update_artifact(self._progress_id, ArtifactUpdate(data=percent(batch)))
+        self._create(client, "markdown", "batch-summary", summary(batch), "What came of the batch.")
+        self._create(client, "table", "batch-documents", json.dumps(table(batch)), "Its documents, failures first.")
+
+    def _create(self, client: SyncPrefectClient, kind: str, key: str, data: Any, description: str) -> UUID:
+        artifact = ArtifactCreate(type=kind, key=key, description=description, data=data, flow_run_id=self._flow_run_id)
+        return client.create_artifact(artifact).id

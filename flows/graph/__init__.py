@@ -1,0 +1,1 @@
+"""The graph for people and programs: exports."""

@@ -1,0 +1,1 @@
+"""Keeping it running: reconciliation, the local stack, automations, the retry audit."""

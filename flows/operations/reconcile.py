@@ -1,0 +1,65 @@
+"""Dead batches ended: by their lease, by their flow run's end, and their shadow requests submitted."""
+
+import logging
+from datetime import datetime
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from compat.errors import InvalidStateTransitionError
+from compat.status import RowStatus, legacy_status
+from compat.store.claims import Store, Unfinished
+from flows.engine import shown
+from flows.engine.flow_runs import state_of
+from flows.shadow import submission
+
+log = logging.getLogger("knowledge_batch")
+
+
+def reconcile(store: Store) -> dict[str, RowStatus]:
+    """Gives every batch that is dead, or whose flow run has ended badly, its terminal status.
+
+    A row that has a terminal status is never changed, whatever Prefect says later. A batch whose
+    flow run was cancelled is asked to end; its process ends it where one is alive.
+
+    Returns:
+        The batches that this call ended, with the status that their rows bear now.
+    """
+    ended: dict[str, RowStatus] = {}
+    for batch in store.unfinished():
+        status = store.reconcile(batch.batch_id) if batch.dead else _by_flow_run(store, batch)
+        if status in (RowStatus.FAILED, RowStatus.CANCELLED):
+            ended[batch.batch_id] = status
+    return ended
+
+
+def _by_flow_run(store: Store, batch: Unfinished) -> RowStatus | None:
+    state = state_of(batch.flow_run_id)
+    return None if state is None else settle(store, batch.batch_id, state)
+
+
+def settle(store: Store, batch_id: str, state: State[object]) -> RowStatus:
+    """Ends a batch as its flow run's state says, unless its process has given a sign of life since."""
+    said = legacy_status(state.type.value, state.name, state.message)
+    if said == RowStatus.CANCELLED:
+        try:
+            store.cancel(batch_id)
+        except InvalidStateTransitionError:
+            # It had ended before; the first terminal status stands.
+            log.debug("batch %s has ended, its flow run was cancelled later", batch_id)
+    if said not in (RowStatus.CANCELLED, RowStatus.FAILED):
+        return store.reconcile(batch_id)
+    moment: datetime = state.timestamp
+    return store.reconcile(batch_id, silent_since=moment, reason=f"Flow run {state.name}: {state.message or 'no reason given'}")
+
+
+@flow(name="reconcile", retries=0, persist_result=False)
+def reconcile_batches() -> dict[str, str]:
+    """Gives every dead batch its terminal status, and submits shadows that are still waited for; meant to run every minute."""
+    store = Store.from_settings()
+    ended = reconcile(store)
+    for batch_id, status in ended.items():
+        # Nobody else does: the process that would have is gone.
+        shown.tell_of(store, batch_id, status.value)
+    submission.submit_waiting(store)
+    return {batch_id: status.value for batch_id, status in ended.items()}

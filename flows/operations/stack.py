@@ -1,0 +1,266 @@
+"""The local stack: Prefect's server, work pool, deployments, automations and worker, in the foreground and gone when it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.resources import as_file, files
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from sqlalchemy.engine import make_url
+
+from compat.errors import InvalidInputError, KnowledgeBatchError, Problem
+from compat.settings import Settings
+from compat.store import Store
+
+HOST = "127.0.0.1"
+# As prefect.yaml names it.
+POOL = "knowledge-batch"
+SHADOWS = "shadow"
+# The worker's name, which a stack that was killed leaves behind as somebody else's.
+NAME = f"local-{os.getpid()}"
+# A server on two busy cores takes half a minute to its first answer.
+START_SECONDS = 180.0
+# Documents in work get eight seconds to finish, see flows.stops; the worker has to notice and to say so.
+STOP_SECONDS = 20.0
+KILL_SECONDS = 5.0
+LOOK_SECONDS = 0.3
+
+
+class StackError(KnowledgeBatchError):
+    """A part of the local stack failed. ``log`` is the file that says why."""
+
+    fields = ("what", "log")
+
+    def __init__(self, what: str, log: Path) -> None:
+        self.what = what
+        self.log = log
+        super().__init__(f"{what}; everything was stopped. The reason is at the end of {log}")
+
+
+def up(port: int, say: Callable[[str], None]) -> None:
+    """Runs the stack until SIGINT or SIGTERM, then stops every process of it.
+
+    Args:
+        port: Where Prefect's server listens, on this machine alone.
+        say: Takes a line for the person in front of it.
+
+    Raises:
+        InvalidInputError: The port is taken, or a setting is wrong; nothing was started.
+        StackError: A part didn't start, or ended by itself.
+    """
+    _check_port(port)
+    settings = Settings.load()
+    # A database that can't be used is said before anything starts.
+    Store.from_settings(settings)
+    Store.of_shadows(settings)
+    logs = settings.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    # This process asks Prefect too, so it lives in the stack's environment as its children do.
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]
+    os.environ.update(environment(settings, port))
+    with suppress(Stopped), _signals_noted() as received:
+        say("starting Prefect's server")
+        with Part("server", logs, "server", "start", "--host", HOST, "--port", str(port)) as server:
+            _wait_for(_is_healthy, received, server)
+            _make_pool()
+            say("deploying")
+            _deploy(logs, received)
+            _limit_shadows()
+            _automate()
+            with Part("worker", logs, "worker", "start", "--pool", POOL, "--type", "process", "--name", NAME) as worker:
+                _wait_for(_is_worker_online, received, server, worker)
+                say(f"ready: http://{HOST}:{port}/deployments (logs in {logs}; Ctrl-C ends everything)")
+                _wait_for(lambda: False, received, server, worker, seconds=float("inf"))
+
+
+def environment(settings: Settings, port: int) -> dict[str, str]:
+    """What the stack's processes find in their environment. Prefect's own state lies under ``KNOWLEDGE_HOME``."""
+    url = make_url(settings.url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        # A worker runs every flow in a folder of its own, where a relative path would name another file.
+        url = url.set(database=str(Path(url.database).absolute()))
+    return {
+        "KNOWLEDGE_HOME": str(settings.home),
+        "KNOWLEDGE_DATABASE_URL": url.render_as_string(hide_password=False),
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        # The page asks where these say, whatever `server start --port` was told.
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The recorder takes task runs one by one otherwise, and falls minutes behind.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        # The shortest there is: a dead run is seen after three of them.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # A person who has pressed Run is waiting.
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "knowledge_batch",
+        "PREFECT_CLI_PROMPT": "false",
+    }
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise InvalidInputError([Problem("--port", port, "is no port; use one from 1 to 65535")])
+    with socket.socket() as probe:
+        # What the server does as well: a port that was given back a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InvalidInputError([Problem("--port", port, f"can't be had ({error.strerror}); name another one")]) from None
+
+
+class Part:
+    """A Prefect process of the stack with all that comes of it; leaving the block stops every one of them."""
+
+    def __init__(self, name: str, logs: Path, *arguments: str) -> None:
+        self.name = name
+        self.log = logs / f"{name}.log"
+        with self.log.open("ab") as log:
+            self._process = psutil.Popen(
+                [sys.executable, "-m", "prefect", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A terminal's Ctrl-C is for us, who stop the parts in order.
+                start_new_session=True,
+            )
+        self._family: set[psutil.Process] = {self._process}
+
+    def __enter__(self) -> "Part":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.exit_code()
+        # A worker that is told to stop kills its runs where they stand, so they are told before it.
+        _stop(self._family - {self._process})
+        self.exit_code()
+        _stop(self._family)
+
+    def exit_code(self) -> int | None:
+        """The exit code where the process has ended; its family is taken down while it has one."""
+        for process in list(self._family):
+            # Remembered while its parent lives: an orphan isn't found any more.
+            with suppress(psutil.NoSuchProcess):
+                self._family.update(process.children(recursive=True))
+        code: int | None = self._process.poll()
+        return code
+
+
+def _stop(processes: set[psutil.Process]) -> None:
+    alive = list(processes)
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        for process in alive:
+            # Ended already is what it is meant to be.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        alive = psutil.wait_procs(alive, timeout=seconds)[1]
+
+
+def _wait_for(condition: Callable[[], bool], received: Sequence[int], *parts: Part, seconds: float = START_SECONDS) -> None:
+    """Waits for a condition. Raises StackError as soon as a part has ended, or when it takes too long, and Stopped."""
+    began = time.monotonic()
+    while not condition():
+        for part in parts:
+            code = part.exit_code()
+            if code is not None:
+                raise StackError(f"the {part.name} ended by itself with code {code}", part.log)
+        if time.monotonic() - began > seconds:
+            raise StackError(f"the {parts[-1].name} wasn't ready after {seconds:g} s", parts[-1].log)
+        _pause(received)
+
+
+def _pause(received: Sequence[int]) -> None:
+    if received:
+        raise Stopped
+    time.sleep(LOOK_SECONDS)
+
+
+class Stopped(Exception):  # noqa: N818 -- how a stack is meant to end
+    """A signal has asked for the stack's end."""
+
+
+@contextmanager
+def _signals_noted() -> Iterator[Sequence[int]]:
+    """Notes SIGINT, SIGTERM and a closed terminal, for whoever waits to look at.
+
+    A handler that raised would do so in the middle of an end as well, leave processes behind and hide what failed. And a list
+    rather than an Event, whose lock the waiting thread may hold when its own handler wants it.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+# --- What Prefect is asked. Imported where it is used: what it finds in the environment then is what it goes by. ------------
+
+
+def _is_healthy() -> bool:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.api_healthcheck() is None
+
+
+def _make_pool() -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    # There since the last time: its limits and its runs stay.
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+
+
+def _deploy(logs: Path, received: Sequence[int]) -> None:
+    with (
+        as_file(files("deployments") / "prefect.yaml") as path,
+        Part("deploy", logs, "--no-prompt", "deploy", "--all", "--prefect-file", str(path)) as part,
+    ):
+        while (code := part.exit_code()) is None:
+            _pause(received)
+    if code != 0:
+        raise StackError("the deployments were refused", part.log)
+
+
+def _limit_shadows() -> None:
+    from prefect.client.orchestration import get_client
+
+    # The deployment's own limit hands every shadow to the worker, to be turned away and tried again: dozens that wait
+    # keep a server on SQLite too busy for real work. A queue's limit leaves them where they are.
+    with get_client(sync_client=True) as client:
+        path = {"work_pool_name": POOL, "name": SHADOWS}
+        client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=path, json={"concurrency_limit": 1})
+
+
+def _automate() -> None:
+    from flows.operations import automations
+
+    automations.apply()
+
+
+def _is_worker_online() -> bool:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        workers = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": POOL})
+        return any(worker["name"] == NAME and worker["status"] == "ONLINE" for worker in workers.json())

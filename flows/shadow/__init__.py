@@ -1,0 +1,14 @@
+"""The shadow: the engine behind what legacy served, and the comparison of the two."""
+
+from typing import Any
+
+# The entry points that deployments name; loaded when they are asked for, since legacy and the command import no Prefect.
+_ENTRY_POINTS = ("shadow_batch", "cutover_gate")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ENTRY_POINTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from flows.shadow import comparison
+
+    return getattr(comparison, name)

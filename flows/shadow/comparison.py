@@ -1,0 +1,164 @@
+"""The shadow: the engine behind a batch that legacy has served, in a namespace of its own, and what the two have in common."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_UI_URL
+from prefect.states import Completed
+from pydantic import Field
+
+from compat.errors import (
+    BatchAlreadyRunningError,
+    BatchInfrastructureError,
+    InvalidInputError,
+    LeaseLostError,
+    PrefectUnavailableError,
+)
+from compat.modes import Decision, Mode
+from compat.parity import archive, gate, grounds
+from compat.parity.baseline import Subject
+from compat.parity.report import Channel, ParityReport, Verdict, compare_batch, engine_failed, no_comparison
+from compat.parity.versions import versions
+from compat.settings import Settings
+from compat.store import Store, shadow_requests
+from flows.engine import extract_batch as batch
+from flows.shadow.submission import RUN_NAME
+
+# What a person reads in the list of runs.
+NAMES: dict[Verdict, str] = {"parity": "Parity", "diverged": "Diverged", "inconclusive": "Inconclusive"}
+GATE_NAMES: dict[gate.GateVerdict, str] = {"go": "Go", "no-go": "No-go", "not enough": "Not enough evidence"}
+
+
+def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> ParityReport | None:
+    """Runs the engine on a batch's request in the shadow's namespace, compares, and keeps the report there.
+
+    Returns:
+        The report, inconclusive where there is no ground for a comparison; None where the batch was resumed meanwhile.
+
+    Raises:
+        BatchNotFoundError: The batch isn't there.
+        BatchAlreadyRunningError: It has not ended, or has a shadow at work.
+        Exception: What the engine's machinery raises: a shadow has no legacy to go back to. It is kept as a divergence,
+            unless Prefect or the store was away or a setting is wrong, which says nothing of the engine.
+    """
+    if not main.has_ended(batch_id):
+        raise BatchAlreadyRunningError(batch_id)
+    before = grounds.served(main, batch_id)
+    if before.why_not is None:
+        report = _compared(main, shadow, batch_id, channel)
+    else:
+        report = no_comparison(main, batch_id, channel, before.why_not)
+    if grounds.served(main, batch_id) != before:
+        return None
+    archive.save(shadow.database, report)
+    return report
+
+
+def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> ParityReport:
+    grounds.clear(shadow, batch_id)
+    claim = shadow.claim(main.request(batch_id), Decision(Mode.ENGINE, f"the shadow of what legacy served, channel {channel}"))
+    assert claim is not None  # noqa: S101 -- its rows were cleared, so nothing of it is completed
+    try:
+        batch.run(claim, channel)
+    except (PrefectUnavailableError, BatchInfrastructureError, LeaseLostError, InvalidInputError):
+        # Prefect, the store or a setting: nothing that the engine could be blamed for.
+        raise
+    except Exception as error:
+        batch.check_api()
+        archive.save(shadow.database, engine_failed(main, batch_id, channel, error))
+        raise
+    if (ended := grounds.ended_early(shadow, batch_id)) is not None:
+        return no_comparison(main, batch_id, channel, f"its shadow did not run to its end: {ended}")
+    baseline = None
+    if channel == "live":
+        policy, extractor = main.config(batch_id).failure_policy.value, Settings.load().extractor
+        subject = Subject(main.ontologies_hash(batch_id), policy, extractor, versions().code)
+        baseline = archive.newest_baseline(shadow.database, subject)
+    return compare_batch(main, shadow, batch_id, channel, baseline=baseline)
+
+
+@flow(name="shadow-batch", retries=0, flow_run_name=RUN_NAME, persist_result=False)
+def shadow_batch(
+    batch_id: Annotated[str, Field(max_length=200)],
+    generation: Annotated[int, Field(ge=0)] = 0,
+    channel: Literal["tape", "live"] = "tape",
+) -> State[Any]:
+    """Run the engine on what legacy has served, and compare the two. Nobody but the reports sees it.
+
+    Args:
+        batch_id: The batch, as legacy ended it.
+        generation: How often the batch had been resumed when this shadow was asked for.
+        channel: tape: what legacy's extractor gave is given again, every difference counts. live: the extractor runs again.
+    """
+    settings = Settings.load()
+    main, shadow = Store.from_settings(settings), Store.of_shadows(settings)
+    standing = shadow_requests.find(main.database, batch_id)
+    if standing is not None and standing.generation != generation:
+        return Completed(name="Superseded", message=f"the batch has been resumed since, as generation {standing.generation}")
+    report = run_shadow(main, shadow, batch_id, channel)
+    if report is None:
+        return Completed(name="Superseded", message="the batch was resumed while its shadow was at work")
+    _show(report, main)
+    return Completed(name=NAMES[report.verdict], message=report.headline)
+
+
+@flow(name="cutover-gate", retries=0, persist_result=False)
+def cutover_gate(min_batches: Annotated[int, Field(ge=1)] = 50, max_age: str = "7d") -> State[Any]:
+    """Judge whether the engine may take over, by the reports of the shadow runs so far.
+
+    Args:
+        min_batches: How many batches of fresh evidence are wanted for every risk.
+        max_age: How old evidence may be, such as 7d or 12h.
+    """
+    main, shadow = Store.from_settings(), Store.of_shadows()
+    checked = archive.judged(main.database, shadow.database, min_batches, gate.parse_age(max_age, "max_age"))
+    create_markdown_artifact(checked.to_markdown(), key="cutover-gate", description="Whether the engine may take over.")
+    reasons = [f"{row.risk} {row.verdict}: {row.reason}" for row in checked.rows] + [checked.missing] * bool(checked.unreported)
+    return Completed(name=GATE_NAMES[checked.verdict], message="; ".join(reasons))
+
+
+def _show(report: ParityReport, main: Store) -> None:
+    """What a person sees at the shadow's run, and an event for automations where the two differ."""
+    # On the first thing that the run's page shows.
+    log = get_run_logger()
+    (log.info if report.verdict == "parity" else log.warning)("%s: %s", report.verdict.capitalize(), report.headline)
+    create_markdown_artifact(report.to_markdown(), key="parity", description="Whether the engine agreed with legacy.")
+    if report.verdict != "parity":
+        create_table_artifact(report.differences_table(), key="parity-differences", description="Where it did not.")
+    served_by, engine_run = main.flow_run_id(report.batch_id), _engine_run()
+    if PREFECT_UI_URL.value() and (shown := served_by or engine_run):
+        # A batch whose caller has nothing to do with Prefect has no page there but its shadow's.
+        told = f"{report.batch_id}, as it was served" if served_by else f"The engine's run of {report.batch_id}"
+        create_link_artifact(
+            f"{PREFECT_UI_URL.value()}/runs/flow-run/{shown}", key="parity-batch", link_text=told, description=told
+        )
+    if report.verdict == "diverged":
+        emit_event(
+            event="knowledge.parity.diverged",
+            resource={
+                "prefect.resource.id": f"knowledge.batch.{report.batch_id}",
+                "prefect.resource.name": report.batch_id,
+            },
+            payload={
+                "headline": report.headline,
+                "counts": dict(report.counts),
+                "channel": report.channel,
+                "shadowRun": str(flow_run.get_id()),
+            },
+        )
+
+
+def _engine_run() -> str | None:
+    """The flow run of the engine within this one."""
+    here = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(str(flow_run.get_id()))]))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(flow_run_filter=here, limit=1)
+    return str(found[0].id) if found else None

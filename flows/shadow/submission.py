@@ -1,0 +1,160 @@
+"""How a batch in shadow mode gets its shadow: a process of its own submits it, and can neither hold up nor fail the caller."""
+
+import logging
+import subprocess
+import sys
+from threading import BoundedSemaphore, Thread
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from compat.parity import grounds
+from compat.settings import Settings
+from compat.store import Store, shadow_requests
+
+log = logging.getLogger("knowledge_batch")
+
+DEPLOYMENT = "shadow-batch/shadow"
+# Of a shadow's flow run. "<batch> (shadow)" is the run whose mode is shadow: legacy's.
+RUN_NAME = "shadow of {batch_id}"
+# How long Prefect may take to answer the submitting process, in seconds. Nobody waits for it.
+API_SECONDS = 15.0
+# Processes that submit for this one at a time; each has Prefect loaded.
+SLOTS = 4
+_FREE = BoundedSemaphore(SLOTS)
+# Too many requests, bad gateway, unavailable (Prefect's word for a locked SQLite), gateway timeout.
+BUSY = (429, 502, 503, 504)
+
+
+def request(store: Store, batch_id: str, generation: int) -> None:
+    """Starts the process that submits the shadow, and returns at once. Never raises; `reconcile` makes up for what fails here.
+
+    A Prefect that hangs keeps a few of them waiting at most; whoever finds none free is submitted when one is.
+    """
+    try:
+        if _FREE.acquire(blocking=False):
+            # Started before this returns: a caller that ends now leaves the process at work.
+            child = _start(batch_id, generation)
+            Thread(target=_see_off, args=(child,), name=f"shadow of {batch_id}", daemon=True).start()
+        else:
+            Thread(target=_wait_for_a_slot, args=(batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
+    except Exception as error:
+        # Whatever this machine has no more of: the batch stands, and its caller is not to hear of it.
+        log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
+        _note(store, batch_id, generation, f"no process to submit it could be started: {type(error).__name__}: {error}")
+
+
+def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
+    """Its own process: importing Prefect takes a second and its API may hang, and neither is for the caller to wait for."""
+    try:
+        return subprocess.Popen(  # noqa: S603 -- our own interpreter
+            [sys.executable, "-m", "flows.shadow.submission", batch_id, str(generation)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # What ends the caller (Ctrl-C) must not end the submission.
+            start_new_session=True,
+        )
+    except BaseException:
+        _FREE.release()
+        raise
+
+
+def _see_off(child: "subprocess.Popen[bytes]") -> None:
+    # Waited for, so that a long-lived caller gathers no zombies.
+    child.wait()
+    _FREE.release()
+
+
+def _wait_for_a_slot(batch_id: str, generation: int) -> None:
+    _FREE.acquire()
+    try:
+        _see_off(_start(batch_id, generation))
+    except Exception:
+        # The wish is a row, and `reconcile` reads it.
+        log.warning("batch %s: its shadow was not submitted yet", batch_id, exc_info=True)
+
+
+def submit(store: Store, batch_id: str, generation: int) -> None:
+    """Submits the shadow of an ended batch as a tagged deployment run, and keeps how it went."""
+    why_not = grounds.served(store, batch_id).why_not
+    if why_not is not None:
+        _note(store, batch_id, generation, why_not)
+        return
+    try:
+        flow_run_id = _submitted(batch_id, generation, store.config(batch_id).failure_policy)
+    except Exception as error:
+        # Whatever Prefect did not like: the batch stands, and its record says why it has no shadow.
+        log.warning("batch %s: no shadow: %s: %s", batch_id, type(error).__name__, error)
+        status = "requested" if _will_pass(error) else "refused"
+        _note(store, batch_id, generation, f"{type(error).__name__}: {error}", status)
+        return
+    shadow_requests.record(store.database, batch_id, generation, "submitted", None, flow_run_id)
+
+
+def submit_waiting(store: Store) -> list[str]:
+    """Submits the shadows that are still wished for: of callers that ended, or to whom Prefect was away or too busy.
+
+    Returns the batches whose wish is settled. Where Prefect is still too busy, the rest waits for the next time.
+    """
+    settled: list[str] = []
+    for each in shadow_requests.waiting(store.database):
+        submit(store, each.batch_id, each.generation)
+        found = shadow_requests.find(store.database, each.batch_id)
+        if found is not None and found.status == "requested":
+            break
+        settled.append(each.batch_id)
+    return settled
+
+
+class ShadowRefusedError(Exception):
+    """Prefect answered, and not with the run that was asked for."""
+
+
+def _submitted(batch_id: str, generation: int, policy: str) -> str:
+    from prefect.deployments import run_deployment
+    from prefect.settings import (
+        PREFECT_API_REQUEST_TIMEOUT,
+        PREFECT_API_URL,
+        PREFECT_CLIENT_MAX_RETRIES,
+        temporary_settings,
+    )
+
+    if not PREFECT_API_URL.value():
+        raise ShadowRefusedError("no PREFECT_API_URL: a shadow wants a server that stays, such as `knowledge-batch up` starts")
+    # Once: the wish is kept where nobody answers, and asked again by `reconcile`.
+    with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: API_SECONDS, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        # Any: the type allows for a coroutine, which a caller without an event loop never gets.
+        run: Any = run_deployment(
+            DEPLOYMENT,
+            parameters={"batch_id": batch_id, "generation": generation},
+            timeout=0,
+            as_subflow=False,
+            tags=["shadow", f"batch:{batch_id}", f"policy:{policy}"],
+            idempotency_key=f"shadow:{batch_id}:{generation}",
+            flow_run_name=RUN_NAME.format(batch_id=batch_id),
+        )
+    # A key that was used before brings back its first run, whatever was asked for now.
+    if run.parameters.get("batch_id") != batch_id or run.parameters.get("generation") != generation:
+        raise ShadowRefusedError(f"flow run {run.id} has this batch's key and other parameters: {run.parameters}")
+    return str(run.id)
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether the same request may be taken later: nobody answered, or one who is too busy now."""
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in BUSY
+    return isinstance(error, httpx.TransportError)
+
+
+def _note(store: Store, batch_id: str, generation: int, reason: str, status: str = "refused") -> None:
+    try:
+        shadow_requests.record(store.database, batch_id, generation, status, reason)
+    except SQLAlchemyError:
+        log.exception("batch %s: why it has no shadow was not stored: %s", batch_id, reason)
+
+
+if __name__ == "__main__":
+    submit(Store.from_settings(Settings.load()), sys.argv[1], int(sys.argv[2]))
