@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     documents_per_task: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="Documents a Prefect task run takes."
     )
+    prefect_timeout_seconds: float = Field(
+        3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer before the engine gives up on it."
+    )
     lease_seconds: float = Field(60.0, gt=0, description="Seconds without a heartbeat after which a batch counts as dead.")
 
     @field_validator("home")

@@ -35,13 +35,16 @@ from tasks.resolve import resolve_entities
 # Whose batch a flow run works on: a caller's; or a shadow's, from the tape or from the extractor once more.
 Channel = Literal["batch", "tape", "live"]
 
-IN_PROCESS: dict[Any, Any] = {
-    # Costs a second at the end of every flow; our lease sees a dead process.
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-    PREFECT_API_REQUEST_TIMEOUT: flow_runs.API_SECONDS,
-    # A busy server says 503 for a moment, so one more try; the default of five keeps a batch waiting for a minute.
-    PREFECT_CLIENT_MAX_RETRIES: 1,
-}
+
+def in_process(api_seconds: float) -> dict[Any, Any]:
+    """Return Prefect's settings for a flow that runs in its caller's process."""
+    return {
+        # Costs a second at the end of every flow; our lease sees a dead process.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_API_REQUEST_TIMEOUT: api_seconds,
+        # A busy server says 503 for a moment, so one more try; the default of five keeps a batch waiting for a minute.
+        PREFECT_CLIENT_MAX_RETRIES: 1,
+    }
 
 
 class EngineError(Exception):
@@ -59,9 +62,10 @@ def run(claim: Claim, channel: Channel = "batch") -> None:
     name = f"{claim.batch_id} ({'engine' if channel == 'batch' else 'shadow'})"
     engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
     failure: object
-    with temporary_settings(IN_PROCESS):
+    api_seconds = Settings.load().prefect_timeout_seconds
+    with temporary_settings(in_process(api_seconds)):
         try:
-            check_api()
+            check_api(api_seconds)
             state: State[Any] = engine(claim.batch_id, claim.owner, channel, return_state=True)
             failure = state.result(raise_on_failure=False)
         except Exception as error:
@@ -96,7 +100,7 @@ def tell_of_rollback(store: Store, batch_id: str) -> None:
         shown.tell_of(store, batch_id, "rolled_back")
 
 
-def check_api(seconds: float = flow_runs.API_SECONDS) -> None:
+def check_api(seconds: float) -> None:
     """Raises PrefectUnavailableError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:

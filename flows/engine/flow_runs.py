@@ -14,12 +14,11 @@ from prefect.states import Cancelled, Completed, Failed
 
 from compat.contracts import Cancelled as BatchCancelled
 from compat.contracts import Failed as BatchFailed
+from compat.settings import Settings
 from compat.store import Store
 
 log = logging.getLogger("knowledge_batch")
 
-# How long a question to Prefect's API may take, in seconds.
-API_SECONDS = 3.0
 # Where a worker says which flow run it has started a process for.
 STARTED_FOR = "PREFECT__FLOW_RUN_ID"
 
@@ -58,7 +57,7 @@ def cancel_watch() -> Callable[[], bool]:
 def state_of(flow_run_id: str | None) -> State[object] | None:
     if flow_run_id is None:
         return None
-    with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+    with get_client(httpx_settings={"timeout": Settings.load().prefect_timeout_seconds}, sync_client=True) as client:
         try:
             return client.read_flow_run(UUID(flow_run_id)).state
         except ObjectNotFound:

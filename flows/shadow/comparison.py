@@ -72,7 +72,7 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
         # Prefect, the store or a setting: nothing that the engine could be blamed for.
         raise
     except Exception as error:
-        batch.check_api()
+        batch.check_api(Settings.load().prefect_timeout_seconds)
         archive.save(shadow.database, engine_failed(main, batch_id, channel, error))
         raise
     if (ended := grounds.ended_early(shadow, batch_id)) is not None:

@@ -38,7 +38,9 @@ def row_input(batch_id: str) -> dict[str, Any]:
 
 
 def timed_run(request: dict[str, Any], api_url: str) -> tuple[float, BatchResult, str]:
-    child = processes.start(TIMED_RUN, request=json.dumps(request), PREFECT_API_URL=api_url)
+    child = processes.start(
+        TIMED_RUN, request=json.dumps(request), PREFECT_API_URL=api_url, KNOWLEDGE_PREFECT_TIMEOUT_SECONDS="3"
+    )
     said, errors = child.communicate(timeout=120)
     assert child.returncode == 0, errors
     seconds, result = json.loads(said)
@@ -96,7 +98,9 @@ def test_a_server_that_goes_away_in_the_middle_costs_the_batch_nothing(
 ) -> None:
     request = request_of([faults.document(f"d{each}", seconds=0.2) for each in range(30)], batch_id="alone")
     with processes.prefect_server(tmp_path / "server") as (url, send):
-        child = processes.start(TIMED_RUN, request=json.dumps(request), PREFECT_API_URL=url)
+        child = processes.start(
+            TIMED_RUN, request=json.dumps(request), PREFECT_API_URL=url, KNOWLEDGE_PREFECT_TIMEOUT_SECONDS="3"
+        )
         processes.wait_until(lambda: sum(faults.knocks().values()) >= 5)
         send(number)
         began = time.monotonic()
