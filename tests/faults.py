@@ -22,6 +22,7 @@ from compat.contracts import (
 )
 from compat.errors import OntologyParseError
 from compat.ids import derived_id
+from poison import POISON, poisoned
 from tasks.extraction import RulesExtractor
 
 DOOR = "KNOWLEDGE_TEST_DOOR"
@@ -42,7 +43,7 @@ class BrokenDocumentError(ValueError):
 def document(
     document_id: str, fail: int = 0, how: str = "flaky", names: tuple[str, ...] = (), seconds: float = 0.0
 ) -> dict[str, str]:
-    """A document whose first ``fail`` attempts fail."""
+    """A document whose first ``fail`` attempts fail. ``how`` is a word of ScriptedExtractor's, or a name of ``poison.POISON``."""
     script = {"fail": fail, "how": how, "names": names or (document_id, "Shared Name"), "seconds": seconds}
     return {"documentId": document_id, "text": json.dumps(script), "ontologyContent": "no ontology is read"}
 
@@ -73,6 +74,8 @@ class ScriptedExtractor:
                     return {"graph": {"entities": "none"}}  # type: ignore[return-value]
                 case "killed":
                     os._exit(9)
+                case how if how in POISON:
+                    return poisoned(how, graph_of(script["names"], config))  # type: ignore[no-any-return]
         return graph_of(script["names"], config)
 
 
