@@ -31,8 +31,8 @@ def parse_mode(value: str, field: str = "mode") -> Mode:
         raise InvalidInputError([Problem(field, value, advice)]) from None
 
 
-def decide(argument: str | None, environment: str | None, switch: str | None, latch: str | None) -> Decision:
-    """The first voice that speaks: demotion latch, caller, ``KNOWLEDGE_WORKFLOW_MODE``, stored switch, legacy.
+def decide(argument: str | None, environment: str | None, switch: str | None, demotion: str | None) -> Decision:
+    """The first voice that speaks: demotion, caller, ``KNOWLEDGE_WORKFLOW_MODE``, stored switch, legacy.
 
     Every voice is checked even where an earlier one decides: a misspelt switch that nobody hears
     today would surprise on the day the voice before it falls silent.
@@ -43,6 +43,6 @@ def decide(argument: str | None, environment: str | None, switch: str | None, la
         (switch, "stored mode", "set by knowledge-batch mode set"),
     )
     spoken = [Decision(parse_mode(value, field), reason) for value, field, reason in voices if value is not None]
-    if latch is not None:
-        return Decision(Mode.LEGACY, f"demoted: {latch}")
+    if demotion is not None:
+        return Decision(Mode.LEGACY, f"demoted: {demotion}")
     return spoken[0] if spoken else Decision(Mode.LEGACY, "the default")

@@ -26,7 +26,8 @@ from compat.contracts import (
 from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
 from compat.ids import new_id
 from compat.modes import Decision, Mode, decide, parse_mode
-from compat.recording.recorder import CALL, Recorder, live_recorders
+from compat.recording.lease import CALL, live_leases
+from compat.recording.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store, events
 from compat.store.intake import Request
@@ -82,9 +83,9 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
     except asyncio.CancelledError:
         while not work.done():
             # More than once: it may not have claimed its batch yet.
-            for recorder in live_recorders():
-                if recorder.call is call:
-                    recorder.stop("Interrupted: the task that awaited it was cancelled")
+            for lease in live_leases():
+                if lease.call is call:
+                    lease.stop("Interrupted: the task that awaited it was cancelled")
             await asyncio.wait([work], timeout=LOOK_SECONDS)
         # Asked for, so that nobody complains of an error that was never looked at.
         work.exception()
@@ -190,7 +191,7 @@ def demote(reason: str | None) -> None:
     """
     if reason is not None and not reason.strip():
         raise InvalidInputError([Problem("REASON", reason, "say why; it stands at every batch that goes to legacy for it")])
-    Store.from_settings().set_switch("latch", reason)
+    Store.from_settings().set_switch("demotion", reason)
 
 
 def _run(request: Request, mode: str | None) -> tuple[Store, str]:
@@ -221,7 +222,7 @@ def _prepared(request: Request, mode: str | None) -> tuple[str, Settings, Store,
 
 def _decided(mode: str | None, settings: Settings, store: Store) -> Decision:
     switches = store.switches()
-    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("latch"))
+    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("demotion"))
 
 
 def _store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:

@@ -31,7 +31,7 @@ class Served:
     """
 
     generation: int
-    owner: str | None
+    holder_token: str | None
     why_not: str | None
 
 
@@ -41,7 +41,7 @@ def served(store: Reader, batch_id: str) -> Served:
         run = connection.execute(run_query(batch_id)).first()
     if run is None:
         raise BatchNotFoundError(batch_id)
-    return Served(run.generation, run.owner, _why_not(run))
+    return Served(run.generation, run.holder_token, _why_not(run))
 
 
 def ended_early(store: Reader, batch_id: str) -> str | None:

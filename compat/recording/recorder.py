@@ -1,4 +1,4 @@
-"""What the contract promises around one batch and one attempt: rows, events and counts, in the promised order.
+"""A batch's life as rows and events, in the promised order: begun, its documents attempted, resolved, ended.
 
 Both runtimes go through here, so a runtime decides two things only: the order of documents, and
 when to try one again.
@@ -7,14 +7,10 @@ when to try one again.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
-from threading import Event, Thread
 from typing import Protocol
-from weakref import WeakSet
 
 from pydantic import ValidationError
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import (
     BatchCreated,
@@ -27,34 +23,19 @@ from compat.contracts import (
     problems_of,
     utc_now,
 )
-from compat.errors import (
-    BatchInfrastructureError,
-    ExtractorOutputError,
-    InvalidStateTransitionError,
-    KnowledgeBatchError,
-    StoredError,
-)
+from compat.errors import BatchInfrastructureError, ExtractorOutputError, StoredError
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
+from compat.recording.lease import Lease
 from compat.status import RowStatus
 from compat.store import events
 from compat.store.claims import Claim, Store, held_run
 from compat.store.reading import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
 
-__all__ = ["CALL", "Outcome", "Recorder", "Resolution", "live_recorders"]
+__all__ = ["Outcome", "Recorder", "Resolution"]
 
 log = logging.getLogger("knowledge_batch")
-
-# The batches that this very process works on: what a signal to it is about.
-_LIVE: "WeakSet[Recorder]" = WeakSet()
-
-# The call that a batch is worked on for, where its caller may want to stop that and nothing else; threads get it with a
-# copy of the context.
-CALL: ContextVar[object] = ContextVar("call", default=None)
-
-# The longest that a cancel which is asked for outside of the store stays unseen, in seconds.
-LOOK_SECONDS = 5.0
 
 
 class Resolution(Protocol):
@@ -70,8 +51,8 @@ class Resolution(Protocol):
 class Recorder:
     """One batch in its holder's hands. Thread-safe: threads of one batch share one recorder.
 
-    As a context manager it renews the lease in the background and learns of a cancel; on leaving
-    it stops doing so. It ends nothing by itself: ``finish`` does.
+    As a context manager it holds the batch's lease: renews it in the background and learns of a cancel.
+    Leaving it ends nothing by itself: ``finish`` does.
     """
 
     def __init__(
@@ -91,67 +72,29 @@ class Recorder:
         """
         self.store = store
         self.claim = claim
-        self.call = CALL.get()
         self.policy: RetryPolicy = retry_policy(claim.config, retry_base_seconds)
         self._attempts = AttemptWriter(store, claim, self.policy)
-        self._cancelled_elsewhere = cancelled_elsewhere
-        self._stopping = Event()
-        self._interrupted: str | None = None
-        self._left = Event()
-        self._watcher: Thread | None = None
-
-    # --- Lease and stops --------------------------------------------------------------------------------------------
+        self.lease = Lease(store, claim, cancelled_elsewhere)
 
     def __enter__(self) -> "Recorder":
-        _LIVE.add(self)
-        self._watcher = Thread(target=self._watch, name=f"lease of {self.claim.batch_id}", daemon=True)
-        self._watcher.start()
+        self.lease.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        _LIVE.discard(self)
-        self._left.set()
-        if self._watcher is not None:
-            self._watcher.join()
-
-    def _watch(self) -> None:
-        while not self._left.wait(min(self.store.lease_seconds / 4, LOOK_SECONDS)):
-            try:
-                signals = self.store.heartbeat(self.claim)
-                if signals.cancel_requested or not signals.held:
-                    self._stopping.set()
-                elif self._is_cancelled_elsewhere():
-                    self.store.cancel(self.claim.batch_id)
-                    self._stopping.set()
-            except InvalidStateTransitionError:
-                # It ended in the meantime.
-                return
-            except (SQLAlchemyError, KnowledgeBatchError):
-                # What is away for a moment must not end the batch. A database that stays away ends it
-                # at the next write, or by the lease.
-                log.warning("batch %s: no heartbeat this time", self.claim.batch_id, exc_info=True)
-
-    def _is_cancelled_elsewhere(self) -> bool:
-        try:
-            return self._cancelled_elsewhere()
-        except Exception:
-            # Whoever is asked may be away; the store is asked as well.
-            log.debug("batch %s: whether it was cancelled elsewhere is not known", self.claim.batch_id, exc_info=True)
-            return False
+    def __exit__(self, *details: object) -> None:
+        self.lease.__exit__(*details)
 
     def stop(self, reason: str | None = None) -> None:
-        """No document starts from now on; those in work finish. With a reason the batch ends as interrupted by it."""
-        self._interrupted = self._interrupted or reason
-        self._stopping.set()
+        """Let no document start from now on; those in work finish. With a reason the batch ends as interrupted by it."""
+        self.lease.stop(reason)
 
     @property
     def stopping(self) -> bool:
         """Whether no further document may start."""
-        return self._stopping.is_set()
+        return self.lease.stopping
 
     def pause(self, seconds: float) -> None:
-        """Waits, or returns early where the batch is stopping."""
-        self._stopping.wait(seconds)
+        """Wait, or return early where the batch is stopping."""
+        self.lease.pause(seconds)
 
     # --- The batch --------------------------------------------------------------------------------------------------
 
@@ -244,11 +187,12 @@ class Recorder:
         A batch that was interrupted before all was done ends as failed and can be resumed, unless
         the interruption was how Prefect cancels.
         """
-        if self._interrupted is not None and (self.pending() or self._is_unresolved()):
-            if self._is_cancelled_elsewhere():
+        interrupted = self.lease.interrupted
+        if interrupted is not None and (self.pending() or self._is_unresolved()):
+            if self.lease.is_cancelled_elsewhere():
                 self.store.cancel(self.claim.batch_id)
                 return self.store.finish(self.claim)
-            return self.store.fail(self.claim, f"{self._interrupted}; go on with knowledge-batch resume {self.claim.batch_id}")
+            return self.store.fail(self.claim, f"{interrupted}; go on with knowledge-batch resume {self.claim.batch_id}")
         return self.store.finish(self.claim)
 
     def _is_unresolved(self) -> bool:
@@ -272,7 +216,7 @@ class Recorder:
         started = self._attempts.start(document_id)
         if not isinstance(started, Started):
             if started == "stopped":
-                self._stopping.set()
+                self.stop()
             return started
         clock = time.monotonic()
         config = PipelineConfig(
@@ -283,11 +227,6 @@ class Recorder:
         except Exception as error:
             return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
         return self._attempts.succeeded(started, extraction, _milliseconds(clock))
-
-
-def live_recorders() -> list[Recorder]:
-    """The batches that this process is working on now."""
-    return list(_LIVE)
 
 
 def _checked(extraction: object) -> ExtractionResult:

@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -35,10 +35,10 @@ log = logging.getLogger("knowledge_batch")
 
 @dataclass(frozen=True)
 class Claim:
-    """A batch in somebody's hands. ``owner`` is the token that every write of its holder names."""
+    """A batch in somebody's hands. Every write of its holder names the ``holder_token``."""
 
     batch_id: str
-    owner: str
+    holder_token: str
     generation: int
     organization_id: str
     ontology_id: str
@@ -60,7 +60,7 @@ class Unfinished:
     """A batch that has not ended, its holder's token, its flow run, and whether its lease has run out."""
 
     batch_id: str
-    owner: str | None
+    holder_token: str | None
     flow_run_id: str | None
     dead: bool
 
@@ -93,7 +93,7 @@ class Store(Reader):
         batch_id = batch_id or params.batch_id or new_id("knowledge_batch_execution")
         claim = Claim(
             batch_id=batch_id,
-            owner=uuid.uuid4().hex,
+            holder_token=uuid.uuid4().hex,
             generation=0,
             organization_id=params.organization_id,
             ontology_id=params.ontology_id,
@@ -111,7 +111,7 @@ class Store(Reader):
                 "execution_id": claim.execution_id,
                 "mode": decision.mode.value,
                 "mode_reason": decision.reason,
-                "owner": claim.owner,
+                "holder_token": claim.holder_token,
                 "heartbeat_at": utc_now(),
             }
             if insert_if_new(connection, BatchRun, run_row):
@@ -193,27 +193,27 @@ class Store(Reader):
             return self._take(connection, run, Decision(to, f"rolled back from {claim.mode}: {reason}"), claim.generation)
 
     def _take(self, connection: Connection, run: Row[Any], decision: Decision, generation: int) -> Claim:
-        owner = uuid.uuid4().hex
+        token = uuid.uuid4().hex
         connection.execute(
             update(BatchRun)
             .where(BatchRun.batch_id == run.batch_id)
-            .values(owner=owner, heartbeat_at=utc_now(), generation=generation)
+            .values(holder_token=token, heartbeat_at=utc_now(), generation=generation)
             # Whoever takes the batch serves it in another flow run, or in none.
             .values(mode=decision.mode.value, mode_reason=decision.reason, flow_run_id=None)
             # Also where somebody resumed it elsewhere: what the engine has done of it is no ground for comparison.
             .values(rolled_back_from=run.mode if Mode.ENGINE == run.mode != decision.mode else run.rolled_back_from)
         )
-        claim = replace(_claim_of(run, owner), generation=generation, mode=decision.mode)
+        claim = replace(_claim_of(run, token), generation=generation, mode=decision.mode)
         _wish_for_shadow(connection, claim)
         return claim
 
-    def held(self, batch_id: str, owner: str) -> Claim:
+    def held(self, batch_id: str, holder_token: str) -> Claim:
         """The claim behind a token, for a runtime that was handed only the two. Raises LeaseLostError."""
         with infrastructure(batch_id, "batch_run_dispatch"), self.database.read() as connection:
             run = connection.execute(run_query(batch_id)).first()
-        if run is None or run.owner != owner:
+        if run is None or run.holder_token != holder_token:
             raise LeaseLostError(batch_id)
-        return _claim_of(run, owner)
+        return _claim_of(run, holder_token)
 
     # --- Lease ------------------------------------------------------------------------------------------------------
 
@@ -222,20 +222,11 @@ class Store(Reader):
         with self.database.write() as connection:
             cancel = connection.execute(
                 update(BatchRun)
-                .where(BatchRun.batch_id == claim.batch_id, BatchRun.owner == claim.owner)
+                .where(BatchRun.batch_id == claim.batch_id, BatchRun.holder_token == claim.holder_token)
                 .values(heartbeat_at=utc_now())
                 .returning(BatchRun.cancel_requested_at)
             ).first()
         return Signals(held=cancel is not None, cancel_requested=cancel is not None and cancel[0] is not None)
-
-    def release(self, claim: Claim) -> None:
-        """Gives the batch up without an end: from now on it counts as interrupted and can be resumed at once."""
-        with self.database.write() as connection:
-            connection.execute(
-                update(BatchRun)
-                .where(BatchRun.batch_id == claim.batch_id, BatchRun.owner == claim.owner)
-                .values(owner=None, heartbeat_at=utc_now() - timedelta(seconds=self.lease_seconds))
-            )
 
     def _refuse_if_alive(self, run: Row[Any]) -> None:
         if run.status not in TERMINAL and not self.is_dead(run.status, run.heartbeat_at):
@@ -261,7 +252,7 @@ class Store(Reader):
 
     def fail(self, claim: Claim, reason: str) -> RowStatus:
         """Ends a batch whose machinery failed; it can be resumed. A claim that no longer holds changes nothing."""
-        return self.abandon(claim.batch_id, claim.owner, reason)
+        return self.abandon(claim.batch_id, claim.holder_token, reason)
 
     def cancel(self, batch_id: str) -> None:
         """Asks for the end of a batch. Where nobody holds it, it ends here and now.
@@ -297,28 +288,34 @@ class Store(Reader):
                 return RowStatus(run.status)
             return _end_abandoned(connection, run, reason or self.interrupted(batch_id))
 
-    def abandon(self, batch_id: str, owner: str | None, reason: str) -> RowStatus:
+    def abandon(self, batch_id: str, holder_token: str | None, reason: str) -> RowStatus:
         """Ends a batch whose holder is known to be gone, before its lease runs out. Returns the row's status.
 
-        ``owner`` is the token of that holder; where another one has taken the batch since, nothing is changed.
+        ``holder_token`` is that holder's; where another one has taken the batch since, nothing is changed.
         """
         with infrastructure(batch_id, "batch_run_dispatch"), self.database.write() as connection:
             run = _locked_run(connection, batch_id)
-            if run.owner != owner:
+            if run.holder_token != holder_token:
                 return RowStatus(run.status)
             return _end_abandoned(connection, run, reason)
 
     def unfinished(self) -> list[Unfinished]:
         """The batches whose rows bear no terminal status, oldest first."""
         query = (
-            select(BatchRun.batch_id, BatchRun.owner, BatchRun.flow_run_id, BatchRun.heartbeat_at, BatchExecution.status)
+            select(
+                BatchRun.batch_id,
+                BatchRun.holder_token.label("holder_token"),
+                BatchRun.flow_run_id,
+                BatchRun.heartbeat_at,
+                BatchExecution.status,
+            )
             .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
             .where(BatchExecution.status.not_in(TERMINAL))
             .order_by(BatchRun.created_at)
         )
         with self.database.read() as connection:
             return [
-                Unfinished(row.batch_id, row.owner, row.flow_run_id, self.is_dead(row.status, row.heartbeat_at))
+                Unfinished(row.batch_id, row.holder_token, row.flow_run_id, self.is_dead(row.status, row.heartbeat_at))
                 for row in connection.execute(query)
             ]
 
@@ -331,7 +328,7 @@ class Store(Reader):
     # --- Switches ---------------------------------------------------------------------------------------------------
 
     def switches(self) -> Mapping[str, str]:
-        """The stored switches by name: ``mode`` and ``latch`` where they are set."""
+        """The stored switches by name: ``mode`` and ``demotion`` where they are set."""
         with self.database.read() as connection:
             return {row.name: row.value for row in connection.execute(select(Switch.name, Switch.value))}
 
@@ -364,7 +361,7 @@ def _locked_run(connection: Connection, batch_id: str) -> Row[Any]:
 def held_run(connection: Connection, claim: Claim) -> Row[Any]:
     """The run's row, locked until the transaction ends. Raises LeaseLostError where the claim no longer holds."""
     run = _locked_run(connection, claim.batch_id)
-    if run.owner != claim.owner or run.status in TERMINAL:
+    if run.holder_token != claim.holder_token or run.status in TERMINAL:
         raise LeaseLostError(claim.batch_id)
     return run
 
@@ -402,7 +399,7 @@ def end(connection: Connection, run: Row[Any], status: RowStatus, error: str | N
         .where(WorkflowExecution.id == run.execution_id)
         .values(status=status, error=error, completed_at=now, output=output)
     )
-    connection.execute(update(BatchRun).where(BatchRun.batch_id == run.batch_id).values(owner=None))
+    connection.execute(update(BatchRun).where(BatchRun.batch_id == run.batch_id).values(holder_token=None))
     return status
 
 
@@ -412,10 +409,10 @@ def _end_abandoned(connection: Connection, run: Row[Any], reason: str) -> RowSta
     return end(connection, run, RowStatus.FAILED, reason)
 
 
-def _claim_of(run: Row[Any], owner: str) -> Claim:
+def _claim_of(run: Row[Any], holder_token: str) -> Claim:
     return Claim(
         batch_id=run.batch_id,
-        owner=owner,
+        holder_token=holder_token,
         generation=run.generation,
         organization_id=run.organization_id,
         ontology_id=run.ontology_id,

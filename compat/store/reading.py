@@ -437,6 +437,7 @@ def run_query(batch_id: str) -> Select[Any]:
     return (
         select(
             BatchRun,
+            BatchRun.holder_token.label("holder_token"),
             BatchExecution.status,
             BatchExecution.config,
             BatchExecution.total_documents,

@@ -158,7 +158,8 @@ class BatchRun(Base):
     rolled_back_from: Mapped[str | None]
     generation: Mapped[int] = mapped_column(default=0)
     # A token of the process that holds the batch. Every write names it, so one that lost the batch can't write.
-    owner: Mapped[str | None]
+    # The column keeps its old name: processes of the version before may still be at work when the schema is upgraded.
+    holder_token: Mapped[str | None] = mapped_column("owner", key="holder_token")
     heartbeat_at: Mapped[datetime]
     cancel_requested_at: Mapped[datetime | None]
     flow_run_id: Mapped[str | None]
@@ -285,7 +286,7 @@ class BatchEventRow(Base):
 
 
 class Switch(Base):
-    """A setting that every process reads: ``mode``, and the demotion ``latch``."""
+    """A setting that every process reads: ``mode``, and the ``demotion``, whose value is its reason."""
 
     __tablename__ = "knowledge_switch"
     name: Mapped[str] = mapped_column(primary_key=True)

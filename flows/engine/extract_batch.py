@@ -66,7 +66,7 @@ def run(claim: Claim, channel: Channel = "batch") -> None:
     with temporary_settings(in_process(api_seconds)):
         try:
             check_api(api_seconds)
-            state: State[Any] = engine(claim.batch_id, claim.owner, channel, return_state=True)
+            state: State[Any] = engine(claim.batch_id, claim.holder_token, channel, return_state=True)
             failure = state.result(raise_on_failure=False)
         except Exception as error:
             # Prefect itself, which may also fail behind a batch that has ended as it should.
@@ -110,17 +110,17 @@ def check_api(seconds: float) -> None:
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)
-def extract_batch(batch_id: str, owner: str, channel: Channel = "batch") -> State[Any]:
+def extract_batch(batch_id: str, holder_token: str, channel: Channel = "batch") -> State[Any]:
     """Extracts the documents of a batch that have no outcome yet, resolves entities, and ends the batch.
 
     Args:
         batch_id: The batch, as stored.
-        owner: The token of the claim on it.
+        holder_token: The token of the claim on it.
         channel: batch: a caller's batch. tape or live: a shadow, which replays legacy's extractor or runs it again.
     """
     settings = Settings.load()
     store = store_of(channel, settings)
-    claim = store.held(batch_id, owner)
+    claim = store.held(batch_id, holder_token)
     store.note_flow_run(claim, str(flow_runs.serving_flow_run()))
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (

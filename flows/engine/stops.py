@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from compat.errors import KnowledgeBatchError
-from compat.recording.recorder import live_recorders
+from compat.recording.lease import live_leases
 
 # Documents that are in work get this long; then the process ends without their outcome. Prefect's
 # workers and most supervisors kill after 10 s or more.
@@ -32,8 +32,8 @@ def stops_on_signals(before_exit: Callable[[], None] = lambda: None) -> Iterator
     def stop(number: int, frame: FrameType | None) -> None:
         if not received:
             received.append(signal.Signals(number))
-            for recorder in live_recorders():
-                recorder.stop(f"Interrupted by {received[0].name}")
+            for lease in live_leases():
+                lease.stop(f"Interrupted by {received[0].name}")
             giving_up.start()
 
     unhandled = [each for each in (signal.SIGTERM, signal.SIGINT) if _is_free(signal.getsignal(each))]
@@ -58,9 +58,9 @@ def _is_free(handler: object) -> bool:
 
 
 def _end_by_force(received: signal.Signals, before_exit: Callable[[], None]) -> None:
-    for recorder in live_recorders():
+    for lease in live_leases():
         try:
-            recorder.store.fail(recorder.claim, f"Interrupted by {received.name}; {_go_on(recorder.claim.batch_id)}")
+            lease.store.fail(lease.claim, f"Interrupted by {received.name}; {_go_on(lease.claim.batch_id)}")
         except KnowledgeBatchError:
             # The lease will tell.
             continue

@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
-import flows
+import flows.entrypoint
 import postgres
 from compat.contracts import utc_now
 from compat.errors import SchemaVersionError
@@ -183,6 +183,16 @@ def test_on_postgresql_older_tables_are_refused_until_they_are_upgraded(
         list(pool.map(postgres.upgrade, [postgres_database] * 4))
     assert flows.list_batches() == []
     assert Store.of_shadows().summaries() == []
+
+
+def test_a_demotion_of_an_older_version_holds(empty: str) -> None:
+    migrated(empty, "0002")
+    with bare(empty) as connection:
+        connection.execute(text("INSERT INTO knowledge_switch VALUES ('latch', 'too many differences', '2026-01-01 00:00:00')"))
+    postgres.upgrade(empty)
+    assert flows.current_mode("engine").reason == "demoted: too many differences"
+    flows.entrypoint.demote(None)
+    assert flows.current_mode("engine").reason == "asked for by the caller"
 
 
 def test_what_a_newer_version_wrote_is_refused(empty: str) -> None:

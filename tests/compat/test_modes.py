@@ -7,7 +7,7 @@ from compat.modes import Mode, decide
 
 
 @pytest.mark.parametrize(
-    ("argument", "environment", "switch", "latch", "mode", "reason"),
+    ("argument", "environment", "switch", "demotion", "mode", "reason"),
     [
         (None, None, None, None, "legacy", "the default"),
         (None, None, "engine", None, "engine", "mode set"),
@@ -17,9 +17,9 @@ from compat.modes import Mode, decide
     ],
 )
 def test_the_first_voice_decides(
-    argument: str | None, environment: str | None, switch: str | None, latch: str | None, mode: str, reason: str
+    argument: str | None, environment: str | None, switch: str | None, demotion: str | None, mode: str, reason: str
 ) -> None:
-    decision = decide(argument, environment, switch, latch)
+    decision = decide(argument, environment, switch, demotion)
     assert decision.mode == Mode(mode)
     assert reason in decision.reason
 
@@ -36,4 +36,4 @@ def test_an_unknown_mode_is_refused_by_the_name_of_its_voice(
     voices: tuple[str | None, str | None, str | None], field: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=f"^{field} = 'enigne': is no mode; use legacy, engine, shadow"):
-        decide(*voices, latch=None)
+        decide(*voices, demotion=None)

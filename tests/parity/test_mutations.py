@@ -369,7 +369,7 @@ def an_input_has_another_name(connection: Connection, random: random.Random) -> 
 
 @mutation("R4")
 def a_batch_is_still_held(connection: Connection, random: random.Random) -> None:
-    change(connection, BatchRun, some(connection, random, BatchRun), owner="somebody")
+    change(connection, BatchRun, some(connection, random, BatchRun), holder_token="somebody")  # noqa: S106 -- no password
 
 
 @mutation("R4")

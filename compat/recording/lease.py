@@ -1,0 +1,107 @@
+"""A batch held by this process: the lease renewed in the background, a cancel noticed, an orderly stop."""
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from threading import Event, Thread
+from weakref import WeakSet
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from compat.errors import InvalidStateTransitionError, KnowledgeBatchError
+from compat.store.claims import Claim, Store
+
+log = logging.getLogger("knowledge_batch")
+
+# The leases that this very process holds: what a signal to it is about.
+_LIVE: "WeakSet[Lease]" = WeakSet()
+
+# The call that a batch is worked on for, where its caller may want to stop that and nothing else; threads get it with a
+# copy of the context.
+CALL: ContextVar[object] = ContextVar("call", default=None)
+
+# The longest that a cancel which is asked for outside of the store stays unseen, in seconds.
+LOOK_SECONDS = 5.0
+
+
+class Lease:
+    """One batch's lease. As a context manager it is renewed in the background; leaving it ends that, and nothing else."""
+
+    def __init__(self, store: Store, claim: Claim, cancelled_elsewhere: Callable[[], bool] = lambda: False) -> None:
+        """
+        Args:
+            store: Where the batch is.
+            claim: Who holds it.
+            cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
+                watcher; it may fail, which counts as no.
+        """
+        self.store = store
+        self.claim = claim
+        self.call = CALL.get()
+        self._cancelled_elsewhere = cancelled_elsewhere
+        self._stopping = Event()
+        self._interrupted: str | None = None
+        self._left = Event()
+        self._watcher: Thread | None = None
+
+    def __enter__(self) -> "Lease":
+        _LIVE.add(self)
+        self._watcher = Thread(target=self._watch, name=f"lease of {self.claim.batch_id}", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _LIVE.discard(self)
+        self._left.set()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._left.wait(min(self.store.lease_seconds / 4, LOOK_SECONDS)):
+            try:
+                signals = self.store.heartbeat(self.claim)
+                if signals.cancel_requested or not signals.held:
+                    self._stopping.set()
+                elif self.is_cancelled_elsewhere():
+                    self.store.cancel(self.claim.batch_id)
+                    self._stopping.set()
+            except InvalidStateTransitionError:
+                # It ended in the meantime.
+                return
+            except (SQLAlchemyError, KnowledgeBatchError):
+                # What is away for a moment must not end the batch. A database that stays away ends it
+                # at the next write, or by the lease.
+                log.warning("batch %s: no heartbeat this time", self.claim.batch_id, exc_info=True)
+
+    def is_cancelled_elsewhere(self) -> bool:
+        """Return whether the batch's end was asked for outside of the store."""
+        try:
+            return self._cancelled_elsewhere()
+        except Exception:
+            # Whoever is asked may be away; the store is asked as well.
+            log.debug("batch %s: whether it was cancelled elsewhere is not known", self.claim.batch_id, exc_info=True)
+            return False
+
+    def stop(self, reason: str | None = None) -> None:
+        """Let no document start from now on; those in work finish. With a reason the batch ends as interrupted by it."""
+        self._interrupted = self._interrupted or reason
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further document may start."""
+        return self._stopping.is_set()
+
+    @property
+    def interrupted(self) -> str | None:
+        """What interrupts the batch, where something does."""
+        return self._interrupted
+
+    def pause(self, seconds: float) -> None:
+        """Wait, or return early where the batch is stopping."""
+        self._stopping.wait(seconds)
+
+
+def live_leases() -> list[Lease]:
+    """Return the leases of the batches that this process is working on now."""
+    return list(_LIVE)
