@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Thread
 from typing import Any
 
-import legacy
 from compat.contracts import (
     BatchCancelled,
     BatchEvent,
@@ -23,18 +21,15 @@ from compat.contracts import (
     Completed,
     Failed,
 )
-from compat.errors import BatchInfrastructureError, InvalidInputError, LeaseLostError, Problem
+from compat.errors import InvalidInputError, Problem
 from compat.ids import new_id
-from compat.modes import Decision, Mode, decide, parse_mode
+from compat.modes import Decision, decide, parse_mode
 from compat.recording.lease import CALL, live_leases
-from compat.recording.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store, events
 from compat.store.intake import Request
-from compat.store.reading import infrastructure
-from flows.engine.stops import stops_on_signals
-from flows.shadow import submission
-from tasks.extraction import load_extractor
+from flows.context import BatchContext, decided, open_store
+from flows.serving import serve
 
 log = logging.getLogger("knowledge_batch")
 
@@ -58,8 +53,8 @@ def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) 
         InvalidStateTransitionError: The id bears other input, or has failed (resume it) or was cancelled.
         BatchInfrastructureError: Database or Prefect failed; what finished is stored and can be resumed.
     """
-    store, batch_id = _run(BatchParams.parse(params), mode)
-    return store.result(batch_id)
+    context = _run(BatchParams.parse(params), mode)
+    return context.store.result(context.batch_id)
 
 
 async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
@@ -104,8 +99,8 @@ def run_request(request: Request, mode: str | None = None) -> BatchState:
 
     Raises what ``run_batch`` raises.
     """
-    store, batch_id = _run(request, mode)
-    return store.state(batch_id)
+    context = _run(request, mode)
+    return context.store.state(context.batch_id)
 
 
 def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchStarted:
@@ -114,15 +109,15 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
     Raises what ``run_batch`` raises before the first document. Later failures show in ``get_status``.
     """
     params = BatchParams.parse(params)
-    batch_id, settings, store, decision = _prepared(params, mode)
-    claim = store.claim(params, decision, batch_id)
+    context = BatchContext.open(params.batch_id or new_id("knowledge_batch_execution"), mode)
+    claim = context.store.claim(params, context.decision, context.batch_id)
     if claim is not None:
-        thread = Thread(target=_serve_unattended, args=(store, claim, settings), name=f"batch {claim.batch_id}")
+        thread = Thread(target=_serve_unattended, args=(context, claim), name=f"batch {claim.batch_id}")
         # At its exit the interpreter shuts thread pools before it waits for threads; a batch needs its
         # pool to the end. This is how the pools themselves ask to be waited for.
         threading._register_atexit(thread.join)  # type: ignore[attr-defined]
         thread.start()
-    return BatchStarted(batch_id=batch_id, total_documents=len(params.documents))
+    return BatchStarted(batch_id=context.batch_id, total_documents=len(params.documents))
 
 
 def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
@@ -141,7 +136,7 @@ def resume_request(batch_id: str, mode: str | None = None) -> BatchState:
 
 def get_status(batch_id: str) -> BatchState:
     """Where a batch stands. One whose process died is reported Failed once its lease has run out. Raises BatchNotFoundError."""
-    return _store(batch_id, "batch_get_status").state(batch_id)
+    return open_store(batch_id, "batch_get_status").state(batch_id)
 
 
 def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
@@ -150,7 +145,7 @@ def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
     Following ends as well where the batch's process has died: then no further event will come.
     Raises BatchNotFoundError.
     """
-    store = _store(batch_id, "batch_get_status")
+    store = open_store(batch_id, "batch_get_status")
     store.state(batch_id)
     return events.follow(store.database, batch_id, lambda: follow and not _has_ended(store.state(batch_id)))
 
@@ -160,7 +155,7 @@ def cancel_batch(batch_id: str) -> BatchCancelled:
 
     Raises BatchNotFoundError, or InvalidStateTransitionError where the batch has ended.
     """
-    _store(batch_id, "batch_run_dispatch").cancel(batch_id)
+    open_store(batch_id, "batch_run_dispatch").cancel(batch_id)
     return BatchCancelled(batch_id=batch_id)
 
 
@@ -174,7 +169,7 @@ def current_mode(mode: str | None = None) -> Decision:
     settings = Settings.load()
     # Before the store is opened, which makes its file.
     decide(mode, settings.workflow_mode, None, None)
-    return _decided(mode, settings, Store.from_settings(settings))
+    return decided(mode, settings, Store.from_settings(settings))
 
 
 def set_mode(mode: str | None) -> None:
@@ -194,123 +189,27 @@ def demote(reason: str | None) -> None:
     Store.from_settings().set_switch("demotion", reason)
 
 
-def _run(request: Request, mode: str | None) -> tuple[Store, str]:
-    batch_id, settings, store, decision = _prepared(request, mode)
-    claim = store.claim(request, decision, batch_id)
+def _run(request: Request, mode: str | None) -> BatchContext:
+    context = BatchContext.open(request.batch_id or new_id("knowledge_batch_execution"), mode)
+    claim = context.store.claim(request, context.decision, context.batch_id)
     if claim is not None:
-        _serve(store, claim, settings)
-    return store, batch_id
+        serve(context, claim)
+    return context
 
 
 def _resume(batch_id: str, mode: str | None) -> Store:
-    settings = Settings.load()
-    store = _store(batch_id, "batch_create_execution", settings)
-    _serve(store, store.resume(batch_id, _decided(mode, settings, store)), settings)
-    return store
-
-
-def _prepared(request: Request, mode: str | None) -> tuple[str, Settings, Store, Decision]:
-    """Everything that can be wrong is found here, before anything is written. Makes the batch id where there is none."""
-    batch_id = request.batch_id or new_id("knowledge_batch_execution")
-    settings = Settings.load()
-    # Before the store is opened, which makes its file.
-    decide(mode, settings.workflow_mode, None, None)
-    load_extractor(settings.extractor)
-    store = _store(batch_id, "batch_create_execution", settings)
-    return batch_id, settings, store, _decided(mode, settings, store)
-
-
-def _decided(mode: str | None, settings: Settings, store: Store) -> Decision:
-    switches = store.switches()
-    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("demotion"))
-
-
-def _store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:
-    """The store; a database that can't be reached is an error about the batch that it was opened for."""
-    with infrastructure(batch_id, operation):
-        return Store.from_settings(settings)
+    context = BatchContext.open(batch_id, mode)
+    serve(context, context.store.resume(batch_id, context.decision))
+    return context.store
 
 
 def _has_ended(state: BatchState) -> bool:
     return isinstance(state, Completed | Failed | Cancelled)
 
 
-def _serve(store: Store, claim: Claim, settings: Settings) -> None:
-    """The mode switch: hands the batch to its runtime, and to legacy where the engine's machinery fails."""
+def _serve_unattended(context: BatchContext, claim: Claim) -> None:
     try:
-        with stops_on_signals(_stop_embedded_server):
-            _note_flow_run(store, claim)
-            if claim.mode == Mode.ENGINE:
-                reason = _failure_of_engine(claim)
-                if reason is None:
-                    return
-                if not settings.workflow_enable_legacy_rollback:
-                    store.fail(claim, reason)
-                    raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
-                log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
-                claim = store.hand_over(claim, Mode.LEGACY, reason)
-                _note_flow_run(store, claim)
-                _tell_of_rollback(store, claim)
-            with Recorder(store, claim, settings.retry_base_seconds, _cancelled_in_prefect()) as recorder:
-                legacy.run(recorder, load_extractor(settings.extractor))
-        if claim.mode == Mode.SHADOW:
-            submission.request(store, claim.batch_id, claim.generation)
-    except Exception:
-        raise
-    except BaseException as error:
-        # This process is being stopped: say so now, rather than leave it to the lease.
-        # Prefect's Pause, by which a suspended flow run ends, passes here too.
-        reason = f"Interrupted by {type(error).__name__}; go on with knowledge-batch resume {claim.batch_id}"
-        store.fail(claim, reason)
-        raise
-
-
-def _tell_of_rollback(store: Store, claim: Claim) -> None:
-    # Prefect may be what failed, or not even be installed.
-    if "flows.engine.extract_batch" in sys.modules:
-        sys.modules["flows.engine.extract_batch"].tell_of_rollback(store, claim.batch_id)
-
-
-def _note_flow_run(store: Store, claim: Claim) -> None:
-    """Keeps which flow run the batch is served in, for whoever learns of that run's end."""
-    if "flows.engine.flow_runs" in sys.modules:
-        flow_run_id = sys.modules["flows.engine.flow_runs"].serving_flow_run()
-        if flow_run_id is not None:
-            store.note_flow_run(claim, flow_run_id)
-
-
-def _cancelled_in_prefect() -> Callable[[], bool]:
-    """Whether the flow run that a batch is served in was cancelled; outside of one nobody can."""
-    if "flows.engine.flow_runs" not in sys.modules:
-        return lambda: False
-    watch: Callable[[], bool] = sys.modules["flows.engine.flow_runs"].cancel_watch()
-    return watch
-
-
-def _stop_embedded_server() -> None:
-    # Only where the engine was loaded is there a server to stop.
-    if "flows.engine.embedded" in sys.modules:
-        sys.modules["flows.engine.embedded"].stop_embedded_server()
-
-
-def _failure_of_engine(claim: Claim) -> str | None:
-    """Runs the engine. Why its machinery failed, or None where the batch has ended."""
-    try:
-        from flows.engine import extract_batch as batch
-
-        batch.run(claim)
-    except (LeaseLostError, BatchInfrastructureError):
-        # Another one has the batch, or the store is away: legacy couldn't go on either.
-        raise
-    except Exception as error:
-        log.debug("batch %s: the engine failed", claim.batch_id, exc_info=True)
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _serve_unattended(store: Store, claim: Claim, settings: Settings) -> None:
-    try:
-        _serve(store, claim, settings)
+        serve(context, claim)
     except Exception:
         # Nobody waits for this thread; the rows tell, and the log says why.
         log.exception("batch %s ended early; go on with knowledge-batch resume %s", claim.batch_id, claim.batch_id)

@@ -121,13 +121,14 @@ def extract_batch(batch_id: str, holder_token: str, channel: Channel = "batch") 
     settings = Settings.load()
     store = store_of(channel, settings)
     claim = store.held(batch_id, holder_token)
-    store.note_flow_run(claim, str(flow_runs.serving_flow_run()))
+    host = flow_runs.FlowRunHost.find()
+    store.note_flow_run(claim, str(host.flow_run_id))
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (
         stops_on_signals(stop_embedded_server),
         # A shadow is nobody's batch: what it came to is told by its comparison.
         shown.publish_progress(store, batch_id) if channel == "batch" else nullcontext(),
-        Recorder(store, claim, settings.retry_base_seconds, flow_runs.cancel_watch()) as recorder,
+        Recorder(store, claim, settings.retry_base_seconds, host.is_cancelled) as recorder,
     ):
         recorder.begin()
         extract_pending(recorder, extractor_of(channel, settings, batch_id), settings)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,20 +16,34 @@ from compat.contracts import Cancelled as BatchCancelled
 from compat.contracts import Failed as BatchFailed
 from compat.settings import Settings
 from compat.store import Store
+from flows.host import STARTED_FOR
 
 log = logging.getLogger("knowledge_batch")
 
-# Where a worker says which flow run it has started a process for.
-STARTED_FOR = "PREFECT__FLOW_RUN_ID"
 
+@dataclass(frozen=True)
+class FlowRunHost:
+    """The flow run that a batch is served in.
 
-def serving_flow_run() -> str | None:
-    """The flow run whose end tells that this process has ended; None where no flow run is around.
-
-    It is the one that a worker started this process for: runs further in stay Running for ever when it is killed, and one
-    further out may go on elsewhere. Without a worker it is the outermost one.
+    ``flow_run_id`` is the one that a worker started this process for: runs further in stay Running for ever when it is
+    killed, and one further out may go on elsewhere. Without a worker it is the outermost one. ``watched`` are the runs
+    whose cancellation ends the batch.
     """
-    return os.environ.get(STARTED_FOR) or _outermost_flow_run()
+
+    flow_run_id: str | None
+    watched: frozenset[str]
+
+    @classmethod
+    def find(cls) -> "FlowRunHost":
+        """Return the flow run that this is called in."""
+        outermost = _outermost_flow_run()
+        here = flow_run.get_id()
+        return cls(os.environ.get(STARTED_FOR) or outermost, frozenset(each for each in (here, outermost) if each))
+
+    def is_cancelled(self) -> bool:
+        """Return whether one of the watched runs was cancelled."""
+        states = [state_of(flow_run_id) for flow_run_id in self.watched]
+        return any(state is not None and (state.is_cancelling() or state.is_cancelled()) for state in states)
 
 
 def _outermost_flow_run() -> str | None:
@@ -39,19 +53,6 @@ def _outermost_flow_run() -> str | None:
         # Of a flow within a flow Prefect's API is asked, and may be away: a batch that legacy serves goes on all the same.
         log.debug("the outermost flow run is not known", exc_info=True)
         return flow_run.get_id()
-
-
-def cancel_watch() -> Callable[[], bool]:
-    """A look at whether somebody cancelled the flow run that this is called in, or the one that it belongs to."""
-    ids = {flow_run.get_id(), _outermost_flow_run()} - {None}
-    if not ids:
-        return lambda: False
-
-    def is_cancelled() -> bool:
-        states = [state_of(flow_run_id) for flow_run_id in ids]
-        return any(state is not None and (state.is_cancelling() or state.is_cancelled()) for state in states)
-
-    return is_cancelled
 
 
 def state_of(flow_run_id: str | None) -> State[object] | None:

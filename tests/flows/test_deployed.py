@@ -157,13 +157,12 @@ def test_the_end_of_another_run_with_the_same_id_leaves_a_living_batch_alone(
 SERVED = """
 import json, sys
 from prefect import flow
+from prefect.runtime import flow_run
 import flows
-from flows.engine import flow_runs
-from flows.operations import reconcile
 
 @flow(retries=0)
 def theirs(request, mode):
-    print(flow_runs.serving_flow_run(), flush=True)
+    print(flow_run.id, flush=True)
     flows.run_batch(request, mode)
 
 theirs(json.load(sys.stdin), sys.argv[1])

@@ -92,7 +92,7 @@ MUTATIONS = {
     "flows/operations/reconcile.py": ("retries=0, ", ""),
     "flows/deployed.py": ('name="run-batch",\n    retries=0', 'name="run-batch",\n    retries=3'),
     "tasks/extraction/__init__.py": ("\nfrom ", "\nimport tenacity\nfrom "),
-    "compat/recorder.py": ("\nimport ", "\nimport backoff\nimport "),
+    "compat/recording/recorder.py": ("\nimport ", "\nimport backoff\nimport "),
 }
 
 

@@ -1,0 +1,58 @@
+"""What one call works with: made once at the door, and handed down."""
+
+from dataclasses import dataclass
+
+from compat.contracts import Extractor
+from compat.modes import Decision, decide
+from compat.settings import Settings
+from compat.store import Store
+from compat.store.reading import infrastructure
+from flows.host import Host, find_host
+from tasks.extraction import load_extractor
+
+
+@dataclass(frozen=True)
+class BatchContext:
+    """The parts that one batch is served with.
+
+    Attributes:
+        batch_id: The batch, which needn't be stored yet.
+        settings: The environment's settings at the time of the call.
+        store: Where the batch's rows are.
+        extractor: What does one document's work. Its factory was called for this batch and no other.
+        decision: The mode, and who chose it.
+        host: The flow run around the caller, or none.
+    """
+
+    batch_id: str
+    settings: Settings
+    store: Store
+    extractor: Extractor
+    decision: Decision
+    host: Host
+
+    @classmethod
+    def open(cls, batch_id: str, mode: str | None) -> "BatchContext":
+        """Return the context of a call that runs a batch. Everything that can be wrong is found before anything is written.
+
+        Raises InvalidInputError for a mode or setting, ExtractorNotFoundError, and BatchInfrastructureError where the database
+        can't be reached.
+        """
+        settings = Settings.load()
+        # Before the store is opened, which makes its file.
+        decide(mode, settings.workflow_mode, None, None)
+        extractor = load_extractor(settings.extractor)
+        store = open_store(batch_id, "batch_create_execution", settings)
+        return cls(batch_id, settings, store, extractor, decided(mode, settings, store), find_host())
+
+
+def open_store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:
+    """Return the store; a database that can't be reached is an error about the batch that it was opened for."""
+    with infrastructure(batch_id, operation):
+        return Store.from_settings(settings)
+
+
+def decided(mode: str | None, settings: Settings, store: Store) -> Decision:
+    """Return the mode that the next batch gets, the stored switches heard."""
+    switches = store.switches()
+    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("demotion"))

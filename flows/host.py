@@ -1,0 +1,51 @@
+"""What surrounds a batch: nothing, or the Prefect flow run that it is served in. Imports Prefect only within one."""
+
+import os
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Protocol
+
+# Where a worker names the flow run that it started a process for.
+STARTED_FOR = "PREFECT__FLOW_RUN_ID"
+# Prefect's context variables of a run. Read by name: importing Prefect takes a second, which legacy never pays.
+_RUN_VARIABLES = ("flow_run", "task_run")
+
+
+class Host(Protocol):
+    """The surroundings of a batch, as far as the batch has to know them."""
+
+    @property
+    def flow_run_id(self) -> str | None:
+        """The flow run whose end tells that this process has ended."""
+
+    def is_cancelled(self) -> bool:
+        """Return whether somebody cancelled the flow run. Asks Prefect's API, and raises what that raises."""
+
+
+@dataclass(frozen=True)
+class NoHost:
+    """No flow run is around: nobody but the store can cancel the batch."""
+
+    flow_run_id: None = None
+
+    def is_cancelled(self) -> bool:
+        return False
+
+
+def find_host() -> Host:
+    """Return what surrounds the caller, by Prefect's own context; whatever else was imported plays no part."""
+    if not (_is_in_run() or os.environ.get(STARTED_FOR)):
+        return NoHost()
+    try:
+        from flows.engine.flow_runs import FlowRunHost
+    except ModuleNotFoundError:
+        # A worker's child in an environment of its own, without Prefect.
+        return NoHost()
+    return FlowRunHost.find()
+
+
+def _is_in_run() -> bool:
+    return any(
+        variable.name in _RUN_VARIABLES and value is not None and type(value).__module__ == "prefect.context"
+        for variable, value in copy_context().items()
+    )

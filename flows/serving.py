@@ -1,0 +1,88 @@
+"""The mode switch: a claimed batch is handed to its runtime, and to legacy where the engine's machinery fails."""
+
+import logging
+from contextlib import suppress
+
+import legacy
+from compat.errors import BatchInfrastructureError, LeaseLostError
+from compat.modes import Mode
+from compat.recording.recorder import Recorder
+from compat.store import Claim, Store
+from flows.context import BatchContext
+from flows.engine.stops import stops_on_signals
+from flows.shadow import submission
+
+log = logging.getLogger("knowledge_batch")
+
+
+def serve(context: BatchContext, claim: Claim) -> None:
+    """Work through what is missing of a batch and end it.
+
+    Raises BatchInfrastructureError where the store fails, or the engine and there is no rollback, and LeaseLostError where
+    another run took the batch over.
+    """
+    try:
+        with stops_on_signals():
+            _note_flow_run(context, claim)
+            if claim.mode == Mode.ENGINE:
+                reason = _run_engine(context, claim)
+                if reason is None:
+                    return
+                claim = _roll_back(context, claim, reason)
+            _run_legacy(context, claim)
+        if claim.mode == Mode.SHADOW:
+            submission.request(context.store, claim.batch_id, claim.generation)
+    except Exception:
+        raise
+    except BaseException as error:
+        # This process is being stopped: say so now, rather than leave it to the lease.
+        # Prefect's Pause, by which a suspended flow run ends, passes here too.
+        reason = f"Interrupted by {type(error).__name__}; go on with knowledge-batch resume {claim.batch_id}"
+        context.store.fail(claim, reason)
+        raise
+
+
+def _note_flow_run(context: BatchContext, claim: Claim) -> None:
+    """Keep which flow run the batch is served in, for whoever learns of that run's end."""
+    if context.host.flow_run_id is not None:
+        context.store.note_flow_run(claim, context.host.flow_run_id)
+
+
+def _run_legacy(context: BatchContext, claim: Claim) -> None:
+    with Recorder(context.store, claim, context.settings.retry_base_seconds, context.host.is_cancelled) as recorder:
+        legacy.run(recorder, context.extractor)
+
+
+def _run_engine(context: BatchContext, claim: Claim) -> str | None:
+    """Return why the engine's machinery failed, or None where the batch has ended."""
+    try:
+        from flows.engine import extract_batch
+
+        extract_batch.run(claim)
+    except (LeaseLostError, BatchInfrastructureError):
+        # Another one has the batch, or the store is away: legacy couldn't go on either.
+        raise
+    except Exception as error:
+        log.debug("batch %s: the engine failed", claim.batch_id, exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _roll_back(context: BatchContext, claim: Claim, reason: str) -> Claim:
+    """Return the claim with which legacy goes on with the batch."""
+    if not context.settings.workflow_enable_legacy_rollback:
+        context.store.fail(claim, reason)
+        raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
+    log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
+    claim = context.store.hand_over(claim, Mode.LEGACY, reason)
+    _note_flow_run(context, claim)
+    _publish_rollback(context.store, claim.batch_id)
+    return claim
+
+
+def _publish_rollback(store: Store, batch_id: str) -> None:
+    # Prefect may be what failed, or not even be installed.
+    with suppress(ImportError):
+        from flows.engine import extract_batch
+
+        extract_batch.tell_of_rollback(store, batch_id)
