@@ -37,7 +37,7 @@ def test_postgresql_needs_no_driver_in_its_url(postgres_database: str) -> None:
     database.engine.dispose()
 
 
-def test_a_process_takes_no_more_of_postgresqls_connections_than_readme_says(
+def test_a_process_takes_no_more_of_postgresqls_connections_than_the_guide_says(
     upgraded_postgres_database: str, environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
     environment.setenv("KNOWLEDGE_DATABASE_URL", upgraded_postgres_database)

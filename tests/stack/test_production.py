@@ -1,4 +1,4 @@
-"""README's list for production, command by command as it stands, against a server on which nothing was ever made."""
+"""The list in docs/guides/production.md, command by command as it stands, against a server on which nothing was ever made."""
 
 import os
 import shutil
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pages
 import processes
 import pytest
-import readme
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -47,7 +47,7 @@ def ask(client: SyncPrefectClient, path: Any) -> Any:
 
 
 def test_the_list_sets_up_a_fresh_server_and_serves_a_release(client: SyncPrefectClient) -> None:
-    first, *others = readme.example("production").strip().splitlines()
+    first, *others = pages.example("production").strip().splitlines()
     assert len(others) == 4
     run(first)
     # The second time is the next release's.

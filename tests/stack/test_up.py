@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pages
 import processes
 import psutil
 import pytest
-import readme
 import stacks
 
 import faults
@@ -125,9 +125,9 @@ def test_the_forms_mode_goes_through_the_switch_like_every_other(stack: stacks.S
     assert "| Mode | legacy, demoted: a test of the way back |" in stack.artifacts(run_id)["batch-summary"]
 
 
-def test_readmes_deployment_runs(stack: stacks.Stack) -> None:
+def test_the_deployment_of_the_production_guide_runs(stack: stacks.Stack) -> None:
     # What the sample's documents are to the stack's extractor is not JSON, so the run fails; it is run all the same.
-    command = readme.example("deployment").strip().removeprefix("prefect ").split()
+    command = pages.example("deployment").strip().removeprefix("prefect ").split()
     done = subprocess.run(
         [sys.executable, "-m", "prefect", *command],
         capture_output=True,
