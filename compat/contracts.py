@@ -224,6 +224,10 @@ class ExtractionStats(Payload):
     tokens_used: int = 0
     duration_ms: int = 0
     clustering_enabled: bool = False
+    # Of extractors behind a model alone, and left out by all others: what was dropped by reason, and the chunks that were read
+    # with a part of the ontology.
+    dropped: dict[str, int] = Field({}, exclude_if=lambda value: not value)
+    ontology_excerpts: int = Field(0, exclude_if=lambda value: not value)
 
 
 class ExtractionResult(Payload):

@@ -210,6 +210,28 @@ class ExtractorOutputError(KnowledgeBatchError):
         super().__init__(f"the extractor returned no ExtractionResult ({reason}); mend its factory, then resume the batch")
 
 
+class AttemptStoppedError(KnowledgeBatchError):
+    """Raised by an extractor that left a document because its batch is to end. It costs the document no attempt."""
+
+    terminal = False
+
+    def __init__(self) -> None:
+        super().__init__("the batch is ending; what the extractor has so far is stored, resume the batch to go on")
+
+
+class StopBatchError(KnowledgeBatchError):
+    """Raised by an extractor that can't go on with the batch for now, through no fault of the document.
+
+    It costs the document no attempt: no further one starts, the batch ends as failed with this reason, and can be resumed.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class LeaseLostError(KnowledgeBatchError):
     """This run no longer holds the batch: it was taken over, or has ended. It must write nothing more."""
 

@@ -41,7 +41,7 @@ class BatchContext:
         settings = Settings.load()
         # Before the store is opened, which makes its file.
         decide(mode, settings.workflow_mode, None, None)
-        extractor = load_extractor(settings.extractor)
+        extractor = load_extractor(settings.extractor, settings)
         store = open_store(batch_id, "batch_create_execution", settings)
         return cls(batch_id, settings, store, extractor, decided(mode, settings, store), find_host())
 

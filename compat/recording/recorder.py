@@ -23,14 +23,16 @@ from compat.contracts import (
     problems_of,
     utc_now,
 )
-from compat.errors import BatchInfrastructureError, ExtractorOutputError, StoredError
+from compat.errors import AttemptStoppedError, BatchInfrastructureError, ExtractorOutputError, StopBatchError, StoredError
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
 from compat.recording.lease import Lease
 from compat.status import RowStatus
-from compat.store import Claim, Store, events
+from compat.store import events
+from compat.store.claims import Claim, Store, held_run
 from compat.store.reading import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
+from compat.work import WORK, Work
 
 __all__ = ["Outcome", "Recorder", "Resolution"]
 
@@ -74,6 +76,7 @@ class Recorder:
         self.policy: RetryPolicy = retry_policy(claim.config, retry_base_seconds)
         self._attempts = AttemptWriter(store, claim, self.policy)
         self.lease = Lease(store, claim, cancelled_elsewhere)
+        self._given_up = False
 
     def __enter__(self) -> "Recorder":
         self.lease.__enter__()
@@ -101,7 +104,7 @@ class Recorder:
         """The row says running, then BatchCreated. Raises BatchInfrastructureError where that can't be written."""
         claim, now = self.claim, utc_now()
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            run = self.store.held_by(connection, claim)
+            run = held_run(connection, claim)
             if run.status == RowStatus.RUNNING:
                 return
             for table, key in ((BatchExecution, claim.batch_id), (WorkflowExecution, claim.execution_id)):
@@ -143,7 +146,7 @@ class Recorder:
         claim = self.claim
         key = f"resolution:{claim.generation}"
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            self.store.held_by(connection, claim)
+            held_run(connection, claim)
             connection.execute(
                 update(WorkflowExecution)
                 .where(WorkflowExecution.id == claim.execution_id)
@@ -166,7 +169,7 @@ class Recorder:
         except Exception:
             log.exception("batch %s: entities could not be resolved; none are merged", claim.batch_id)
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            self.store.held_by(connection, claim)
+            held_run(connection, claim)
             if resolved:
                 table = MentionRecord.__table__
                 statement = table.update().where(table.c.id == bindparam("key"))  # type: ignore[attr-defined]
@@ -221,10 +224,29 @@ class Recorder:
         config = PipelineConfig(
             document_id=document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
         )
+        work = Work(
+            batch_id=self.claim.batch_id,
+            document_id=document_id,
+            holder=self.claim.holder_token,
+            generation=started.generation,
+            attempt=started.number,
+            concurrency=self.claim.config.concurrency,
+            stopping=lambda: self.stopping and not self._given_up,
+        )
+        token = WORK.set(work)
         try:
             extraction = _checked(extractor.run(started.text, started.ontology, config))
+        except AttemptStoppedError:
+            return self._attempts.stopped(started, _milliseconds(clock))
+        except StopBatchError as error:
+            # Calls of other documents are left to end: they are paid for, and bounded in time.
+            self._given_up = True
+            self.stop(f"{error}; {len(self.pending())} documents are missing")
+            return self._attempts.stopped(started, _milliseconds(clock))
         except Exception as error:
             return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
+        finally:
+            WORK.reset(token)
         return self._attempts.succeeded(started, extraction, _milliseconds(clock))
 
 

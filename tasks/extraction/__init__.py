@@ -6,26 +6,39 @@ from pathlib import Path
 
 from compat.contracts import Extractor, PipelineConfig
 from compat.errors import ExtractorNotFoundError
+from compat.settings import Settings
+from tasks.extraction.llm import LlmExtractor
 from tasks.extraction.ontology import parse_ontology
 from tasks.extraction.resolution import Resolution, resolve
 from tasks.extraction.rules import RulesExtractor
 
-__all__ = ["Extractor", "PipelineConfig", "Resolution", "RulesExtractor", "load_extractor", "parse_ontology", "resolve"]
+__all__ = [
+    "Extractor",
+    "LlmExtractor",
+    "PipelineConfig",
+    "Resolution",
+    "RulesExtractor",
+    "load_extractor",
+    "parse_ontology",
+    "resolve",
+]
 
 
-def load_extractor(name: str) -> Extractor:
-    """The extractor of a name: ``rules``, or ``package.module:factory``, whose ``factory()`` returns it.
+def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
+    """The extractor of a name: ``rules``, ``llm``, or ``package.module:factory``, whose ``factory()`` returns it.
 
     The current folder is importable too, as it is for ``python -m``. Raises ExtractorNotFoundError where the name leads nowhere;
     what the module or the factory raises itself comes through as it is.
     """
     if name == "rules":
         return RulesExtractor()
-    if name in ("linear", "llm"):
+    if name == "llm":
+        return LlmExtractor.from_settings(settings)
+    if name == "linear":
         raise ExtractorNotFoundError(name, "it is named in the design but not built yet")
     module_name, _, factory_name = name.partition(":")
     if not (module_name and factory_name):
-        raise ExtractorNotFoundError(name, "it is neither rules nor of the form package.module:factory")
+        raise ExtractorNotFoundError(name, "it is neither rules nor llm nor of the form package.module:factory")
     here = str(Path.cwd())
     # An installed command has its own folder at the front of the path, not the caller's.
     if not {"", here} & set(sys.path):

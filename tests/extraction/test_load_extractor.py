@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compat.errors import ExtractorNotFoundError
+from compat.errors import ExtractorNotFoundError, InvalidInputError
 from tasks.extraction import RulesExtractor, load_extractor
 
 
@@ -28,10 +28,19 @@ def test_a_module_in_the_current_folder_is_found(folder: Path) -> None:
     assert type(load_extractor("mine_here:Mine")).__name__ == "Mine"
 
 
-@pytest.mark.parametrize("name", ["linear", "llm"])
-def test_what_is_not_built_yet_says_so(name: str) -> None:
+def test_what_is_not_built_yet_says_so() -> None:
     with pytest.raises(ExtractorNotFoundError, match="not built yet"):
-        load_extractor(name)
+        load_extractor("linear")
+
+
+def test_llm_without_a_model_names_the_variable(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInputError, match="KNOWLEDGE_LLM_MODEL = None: name the model as provider:model"):
+        load_extractor("llm")
+
+
+def test_neither_the_package_nor_an_import_of_flows_loads_the_models_clients() -> None:
+    code = "import sys, flows, flows.command.cli; sys.exit(bool({'pydantic_ai', 'openai', 'prefect'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["", "rule", "a.b", ":factory", "module:"])

@@ -1,0 +1,158 @@
+"""The ledger of model calls: what was asked for whom, what came of it, and what it took."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import ColumnElement, case, exists, func, select
+from sqlalchemy.orm import aliased
+
+from compat.contracts import utc_now
+from compat.ids import new_id
+from compat.store.answers import Answer, Turn, give_back, keep, note_use
+from compat.store.database import Database
+from compat.store.schema import ModelCall
+
+CallOutcome = Literal["answered", "partial", "refused", "failed", "stored"]
+
+_MOST_REPLY = 4000
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to a model, or an answer that the store gave in its place (``stored``); see ``schema.ModelCall``."""
+
+    batch_id: str
+    document_id: str
+    generation: int
+    attempt: int
+    chunk: str
+    stage: str
+    model: str
+    answer_key: str
+    outcome: CallOutcome
+    fresh: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    duration_ms: int = 0
+    error: str | None = None
+    reply: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CallTotals:
+    """What a batch's calls came to. Tokens are of calls that were made; ``tokens_cached`` are part of ``tokens_in``.
+
+    ``paid_twice`` counts calls whose answer the store had already, or got from two; those that ``--fresh`` asked for aside.
+    """
+
+    made: int = 0
+    stored: int = 0
+    refused: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    paid_twice: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.tokens_in + self.tokens_out
+
+    def cost(self, price_in: float | None, price_out: float | None) -> float | None:
+        """What the tokens cost at these prices of a million; None without prices. Cached tokens count in full: an upper bound."""
+        if price_in is None or price_out is None:
+            return None
+        return (self.tokens_in * price_in + self.tokens_out * price_out) / 1_000_000
+
+
+class Ledger:
+    """The calls in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None:
+        """Writes a call that was made, and its answer where it is one to keep, in one transaction; the turn ends with it."""
+        with self._database.write() as connection:
+            connection.execute(ModelCall.__table__.insert().values(_row(call)))  # type: ignore[attr-defined]
+            if answer is None:
+                give_back(connection, turn)
+            else:
+                keep(connection, turn, answer)
+
+    def record_stored(self, calls: Sequence[Call]) -> None:
+        """Writes that these answers came from the store."""
+        if calls:
+            with self._database.write() as connection:
+                connection.execute(ModelCall.__table__.insert(), [_row(call) for call in calls])  # type: ignore[attr-defined]
+                note_use(connection, dict.fromkeys(call.answer_key for call in calls))
+
+    def tokens_spent(self, batch_id: str) -> int:
+        """Tokens in and out of a batch's calls so far."""
+        spent = func.coalesce(func.sum(ModelCall.tokens_in + ModelCall.tokens_out), 0)
+        with self._database.read() as connection:
+            return int(connection.execute(select(spent).where(ModelCall.batch_id == batch_id, _MADE)).scalar_one())
+
+    def calls(self, batch_id: str) -> Iterator[Call]:
+        """A batch's calls in the order that they were written."""
+        query = select(ModelCall).where(ModelCall.batch_id == batch_id).order_by(ModelCall.created_at, ModelCall.id)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                yield Call(**{name: value for name, value in row._mapping.items() if name != "id"})
+
+    def totals(self, batch_id: str) -> CallTotals:
+        """What a batch's calls came to; zeros where it made none."""
+        earlier = aliased(ModelCall)
+        # Of two rows of one answer the later one was paid twice; the id settles which of two of one moment is later.
+        before = (earlier.created_at < ModelCall.created_at) | (
+            (earlier.created_at == ModelCall.created_at) & (earlier.id < ModelCall.id)
+        )
+        paid = exists().where(earlier.answer_key == ModelCall.answer_key, earlier.outcome == "answered", before)
+        again = (ModelCall.outcome == "answered") & ModelCall.fresh.is_(False) & paid
+        query = select(
+            _count(_MADE),
+            _count(ModelCall.outcome == "stored"),
+            _count(ModelCall.outcome.in_(("refused", "partial"))),
+            _count(ModelCall.outcome == "failed"),
+            *(
+                func.coalesce(func.sum(case((_MADE, column), else_=0)), 0)
+                for column in (ModelCall.tokens_in, ModelCall.tokens_out, ModelCall.tokens_cached)
+            ),
+            _count(again),
+        ).where(ModelCall.batch_id == batch_id)
+        with self._database.read() as connection:
+            return CallTotals(*map(int, connection.execute(query).one()))
+
+    def count_calls_before(self, moment: datetime) -> int:
+        """How many calls were made before."""
+        with self._database.read() as connection:
+            query = select(func.count()).select_from(ModelCall).where(ModelCall.created_at < moment)
+            return int(connection.execute(query).scalar_one())
+
+    def prune_calls(self, moment: datetime) -> int:
+        """Deletes the calls that were made before. Returns how many."""
+        with self._database.write() as connection:
+            return int(connection.execute(ModelCall.__table__.delete().where(ModelCall.created_at < moment)).rowcount)  # type: ignore[attr-defined]
+
+
+_MADE = ModelCall.outcome != "stored"
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _row(call: Call) -> dict[str, object]:
+    kept = replace(call, error=_storable(call.error), reply=_storable(call.reply), created_at=call.created_at or utc_now())
+    return {"id": new_id("knowledge_model_call"), **kept.__dict__}
+
+
+def _storable(text: str | None) -> str | None:
+    """A model may write what a database can't keep."""
+    if text is None:
+        return None
+    return text[:_MOST_REPLY].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
