@@ -11,78 +11,12 @@ from sqlalchemy import text
 
 import faults
 import flows
-from compat.errors import BatchNotFoundError
+from compat.errors import BatchNotFoundError, InvalidInputError
 from compat.store import Store
 from flows.operations.audit import PACKAGES, audit, audit_ledger, audit_source
+from flows.operations.audit.reach import extractor_files
 
 REPOSITORY = Path(flows.__file__).parents[1]
-
-# A second owner, and what the audit says of it; the offending line is the last.
-SECOND_OWNERS = {
-    "retry library": ("import tenacity", "tenacity retries"),
-    "retry library by name": ("from tenacity import retry as again", "tenacity.retry retries"),
-    "retry library in a function": ("def call():\n    import backoff", "backoff retries"),
-    "retry library at run time": ("import importlib\nimportlib.import_module('stamina')", "stamina retries"),
-    "retrying transport": ("from pydantic_ai.retries import AsyncTenacityTransport", "pydantic_ai.retries"),
-    "urllib3's": ("from urllib3.util import Retry", "urllib3.util.Retry"),
-    "bare task": ("from prefect import task\n\ndef body(): ...\n\nwrapped = task(body)", "a task has no retries="),
-    "bare task decorator": ("from prefect import task\n\n@task", "task work has no retries="),
-    "called task decorator": ("from prefect import task\n\n@task(name='x')", "a task has no retries="),
-    "renamed task": ("import prefect as p\n\n@p.task(name='x')", "a task has no retries="),
-    "bare flow": ("from prefect import flow\n\n@flow", "flow work has no retries="),
-    "flow with retries": ("from prefect import flow\n\n@flow(retries=2)", "a flow has retries=2"),
-    "flow with retries from elsewhere": ("from prefect import flow\nN = 2\n\n@flow(retries=N)", "a flow has retries=N"),
-    "flow given retries": (
-        "from prefect import flow\n\n@flow(retries=0)\ndef batch(): ...\n\nbatch.with_options(retries=1)",
-        "flow batch gets retries=1",
-    ),
-    "OpenAI's client": ("import openai\nclient = openai.AsyncOpenAI()", "openai.AsyncOpenAI retries by itself"),
-    "OpenAI's client with retries": ("from openai import OpenAI\nclient = OpenAI(max_retries=5)", "OpenAI gets max_retries=5"),
-    "a call with retries": (
-        "from openai import OpenAI\nclient = OpenAI(max_retries=0)\nclient.with_options(max_retries=3)",
-        "gets max_retries=3",
-    ),
-    "Anthropic's client": ("from anthropic import Anthropic\nclient = Anthropic(api_key='x')", "anthropic.Anthropic retries"),
-    "HTTP transport": ("import httpx\nclient = httpx.Client(transport=httpx.HTTPTransport(retries=2))", "retries=2"),
-    "HTTP adapter": ("from requests.adapters import HTTPAdapter\nHTTPAdapter(max_retries=3)", "HTTPAdapter gets max_retries=3"),
-    "connection pool": ("import urllib3\npool = urllib3.PoolManager()", "urllib3.PoolManager retries by itself"),
-    "agent": ("from pydantic_ai import Agent\nagent = Agent(model)", "pydantic_ai.Agent retries by itself"),
-    "agent's model by name": ("from pydantic_ai import Agent\nagent = Agent('openai:gpt-5', retries=0)", "the client behind"),
-    "provider": (
-        "from pydantic_ai.providers.openai import OpenAIProvider\nOpenAIProvider(api_key='x')",
-        "OpenAIProvider retries by itself",
-    ),
-}
-ONE_OWNER = [
-    "from prefect import task\n\n@task(retries=0)\ndef work(): ...",
-    "from prefect import task\n\n@task(retries=3, retry_delay_seconds=[1, 2, 4])\ndef work(): ...",
-    "from prefect import flow\n\n@flow(retries=0, name='x')\ndef work(): ...",
-    "from openai import OpenAI\nclient = OpenAI(max_retries=0)",
-    "from pydantic_ai import Agent\nagent = Agent(model, retries=0)",
-    "import httpx\nclient = httpx.Client(timeout=3)",
-    "import urllib3\npool = urllib3.PoolManager(retries=False)",
-    "from mine import task\n\n@task\ndef work(): ...",
-    "def configure(max_retries: int = 3): ...",
-    "from compat.contracts import BatchConfig\nBatchConfig(max_retries=2)",
-]
-
-
-@pytest.mark.parametrize("owner", SECOND_OWNERS)
-def test_a_second_owner_in_the_code_is_found_at_its_line(owner: str) -> None:
-    source, said = SECOND_OWNERS[owner]
-    line = len(source.splitlines())
-    if source.splitlines()[-1].startswith("@"):
-        source += "\ndef work(): ..."
-    findings = audit_source(source, "some.py")
-    assert [finding.where for finding in findings] == [f"some.py:{line}"]
-    assert said in findings[0].what
-    assert findings[0].advice
-
-
-@pytest.mark.parametrize("source", ONE_OWNER)
-def test_one_owner_is_no_finding(source: str) -> None:
-    assert audit_source(source, "some.py") == []
-
 
 # What somebody may do to our own code one day: file, what stands there, what stands there then.
 MUTATIONS = {
@@ -104,6 +38,68 @@ def test_a_change_of_our_own_code_is_found(file: str) -> None:
     assert audit_source(source, file) == []
     findings = audit_source(source.replace(before, after, 1), file)
     assert [finding.where.partition(":")[0] for finding in findings] == [file]
+
+
+# An extractor's files, the factory's module, and the files that are read.
+EXTRACTORS = {
+    "a module": ({"alone.py": "import json"}, "alone:factory", ["alone.py"]),
+    "a module beside others": (
+        {"one.py": "def factory():\n    import two", "two.py": "from three.deep import calls", "three/__init__.py": "",
+         "three/deep/__init__.py": "from . import calls", "three/deep/calls.py": "from ..shared import session",
+         "three/shared.py": "", "three/unused.py": "import tenacity", "nobody.py": "import tenacity"},
+        "one:factory",
+        ["one.py", "three/__init__.py", "three/deep/__init__.py", "three/deep/calls.py", "three/shared.py", "two.py"],
+    ),
+    "a package, whole, and what it imports at run time": (
+        {"pack/__init__.py": "", "pack/plugins/first.py": "from importlib import import_module as load\nload('helped.by')",
+         "helped/__init__.py": "import pack", "helped/by.py": "import sqlalchemy, compat.ids"},
+        "pack.plugins.first:factory",
+        ["helped/__init__.py", "helped/by.py", "pack/__init__.py", "pack/plugins/first.py"],
+    ),
+    "of a file that doesn't parse": ({"torn.py": "import json, (\n"}, "torn:factory", ["torn.py"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+def test_an_extractor_is_read_with_what_it_imports_from_beside_it(
+    extractor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, factory, read = EXTRACTORS[extractor]
+    _write(tmp_path, files)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert sorted(str(path.relative_to(tmp_path)) for path in extractor_files(factory)) == read
+
+
+def test_an_installed_extractor_is_read_as_far_as_its_distribution_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(
+        tmp_path,
+        {
+            "plugged/__init__.py": "import plugged_helpers, stranger",
+            "plugged_helpers.py": "",
+            "stranger.py": "import tenacity",
+            "plugged-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n",
+            "plugged-1.0.dist-info/top_level.txt": "plugged\nplugged_helpers\n",
+            "stranger-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n",
+            "stranger-1.0.dist-info/top_level.txt": "stranger\n",
+        },
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [path.name for path in extractor_files("plugged:factory")] == ["__init__.py", "plugged_helpers.py"]
+
+
+def test_an_extractor_of_ours_is_read_with_our_packages() -> None:
+    assert extractor_files("rules") == extractor_files("tasks.extraction:RulesExtractor") == []
+
+
+def test_an_extractor_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="there is no module 'nowhere'"):
+        extractor_files("nowhere:factory")
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    for name, source in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(source, encoding="utf-8")
 
 
 @pytest.mark.usefixtures("on_any_database", "prefect_server")
