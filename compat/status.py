@@ -1,10 +1,8 @@
-"""From Prefect's states to the row's status to BatchState (CONTRACT 6): one table each, total, without Prefect."""
+"""From Prefect's states to the row's status, and which moves between BatchStates are allowed (CONTRACT 6): one table each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
-from compat.contracts import BatchState, Cancelled, Completed, Extracting, Failed, Pending, Resolving
 from compat.errors import InvalidStateTransitionError
 
 
@@ -89,50 +87,3 @@ def check_transition(batch_id: str, current: str, attempted: str) -> None:
     """Raises InvalidStateTransitionError unless a batch may go from one BatchState (by name) to another."""
     if attempted not in TRANSITIONS.get(current, frozenset()):
         raise InvalidStateTransitionError(batch_id, current, attempted)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A batch as its rows tell it, enough to say where it stands."""
-
-    batch_id: str
-    status: RowStatus
-    resolving: bool
-    resolved: bool
-    completed_documents: int
-    failed_documents: int
-    total_documents: int
-    entity_count: int
-    relation_count: int
-    error: str | None
-
-    @property
-    def finished_documents(self) -> int:
-        """Documents that have an outcome, good or bad."""
-        return self.completed_documents + self.failed_documents
-
-
-def batch_state(snapshot: Snapshot) -> BatchState:
-    """The BatchState of a snapshot. ``completedDocuments`` counts every document that has an outcome."""
-    batch_id = snapshot.batch_id
-    finished, total = snapshot.finished_documents, snapshot.total_documents
-    match snapshot.status:
-        case RowStatus.PENDING:
-            return Pending(batch_id=batch_id)
-        case RowStatus.RUNNING if snapshot.resolving:
-            return Resolving(batch_id=batch_id, progress=1.0 if snapshot.resolved else 0.0)
-        case RowStatus.RUNNING:
-            progress = min(1.0, finished / total) if total else 0.0
-            return Extracting(batch_id=batch_id, completed_documents=finished, total_documents=total, progress=progress)
-        case RowStatus.COMPLETED:
-            return Completed(
-                batch_id=batch_id,
-                # Of the documents attempted, as in the result; under abort-all fewer than were asked for.
-                total_documents=finished,
-                entity_count=snapshot.entity_count,
-                relation_count=snapshot.relation_count,
-            )
-        case RowStatus.FAILED:
-            return Failed(batch_id=batch_id, failed_documents=snapshot.failed_documents, error=snapshot.error or "")
-        case RowStatus.CANCELLED:
-            return Cancelled(batch_id=batch_id, completed_documents=finished, total_documents=total)

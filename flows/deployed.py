@@ -65,7 +65,7 @@ def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     batch_id = batch_id_of(flow_run)
     store = Store.from_settings()
     try:
-        if store.flow_run_id(batch_id) == str(flow_run.id) and not store.has_ended(batch_id):
+        if (batch := store.batch(batch_id)).flow_run_id == str(flow_run.id) and not batch.ended:
             status = reconcile.settle(store, batch_id, state)
             if status in TERMINAL:
                 shown.tell_of(store, batch_id, status.value)
@@ -170,7 +170,7 @@ def has_begun(store: Store, run: FlowRun) -> bool:
     there it has to be this very run that served it last.
     """
     try:
-        served_by = store.flow_run_id(batch_id_of(run))
+        served_by = store.batch(batch_id_of(run)).flow_run_id
     except BatchNotFoundError:
         return False
     return served_by == str(run.id) or not run.parameters.get("batch_id")

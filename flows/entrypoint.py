@@ -26,7 +26,7 @@ from compat.ids import new_id
 from compat.modes import Decision, decide, parse_mode
 from compat.recording.lease import CALL, live_leases
 from compat.settings import Settings
-from compat.store import Claim, Store, events
+from compat.store import Claim, Store, events, shadow_requests
 from compat.store.intake import Request
 from flows.context import BatchContext, decided, open_store
 from flows.serving import serve
@@ -110,7 +110,7 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
     """
     params = BatchParams.parse(params)
     context = BatchContext.open(params.batch_id or new_id("knowledge_batch_execution"), mode)
-    claim = context.store.claim(params, context.decision, context.batch_id)
+    claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         thread = Thread(target=_serve_unattended, args=(context, claim), name=f"batch {claim.batch_id}")
         # At its exit the interpreter shuts thread pools before it waits for threads; a batch needs its
@@ -191,7 +191,7 @@ def demote(reason: str | None) -> None:
 
 def _run(request: Request, mode: str | None) -> BatchContext:
     context = BatchContext.open(request.batch_id or new_id("knowledge_batch_execution"), mode)
-    claim = context.store.claim(request, context.decision, context.batch_id)
+    claim = context.store.claim(request, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         serve(context, claim)
     return context
@@ -199,7 +199,7 @@ def _run(request: Request, mode: str | None) -> BatchContext:
 
 def _resume(batch_id: str, mode: str | None) -> Store:
     context = BatchContext.open(batch_id, mode)
-    serve(context, context.store.resume(batch_id, context.decision))
+    serve(context, context.store.resume(batch_id, context.decision, shadow_requests.add_for))
     return context.store
 
 

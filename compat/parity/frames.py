@@ -15,7 +15,8 @@ from sqlalchemy import Select, func, select
 
 from compat.errors import BatchNotFoundError
 from compat.ids import content_hash
-from compat.store.reading import Reader, document_execution_id, extraction_id
+from compat.store import Store
+from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
     BatchEventRow,
@@ -51,7 +52,7 @@ Frames = Mapping[str, pd.DataFrame]
 Records = list[dict[str, Any]]
 
 
-def pairs(legacy: Reader, engine: Reader, batch_id: str) -> Iterator[tuple[Frames, Frames]]:
+def pairs(legacy: Store, engine: Store, batch_id: str) -> Iterator[tuple[Frames, Frames]]:
     """Both sides' frames: those of every block of documents, then those of the batch itself.
 
     Legacy's attempts before a resume are history; a shadow is never resumed, so all that it has counts.
@@ -75,9 +76,9 @@ def _frame(name: str, records: Records) -> pd.DataFrame:
 class Side:
     """One side of a comparison: what a store has of a batch."""
 
-    def __init__(self, reader: Reader, batch_id: str, resumed: bool) -> None:
+    def __init__(self, store: Store, batch_id: str, resumed: bool) -> None:
         """``resumed``: whether the batch may have been, so that only the attempts of a document's last budget count."""
-        self._reader = reader
+        self._store = store
         self._batch_id = batch_id
         self._resumed = resumed
         # What the documents read so far come to.
@@ -225,7 +226,7 @@ class Side:
 
     def _state(self) -> tuple[str | None, Any]:
         try:
-            state = self._reader.state(self._batch_id)
+            state = self._store.state(self._batch_id)
         except BatchNotFoundError:
             return None, None
         except ValueError as error:
@@ -278,7 +279,7 @@ class Side:
 
     def _has_ended(self) -> bool:
         try:
-            return self._reader.has_ended(self._batch_id)
+            return self._store.has_ended(self._batch_id)
         except BatchNotFoundError:
             return False
 
@@ -286,7 +287,7 @@ class Side:
         return query.where(table.batch_id == self._batch_id)
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
-        with self._reader.database.read() as connection:
+        with self._store.database.read() as connection:
             return connection.execute(query).all()
 
 

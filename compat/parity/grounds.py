@@ -1,16 +1,15 @@
 """The grounds of a comparison: how a batch was served, and how an old shadow is cleared away."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, delete, select
 
 from compat.errors import BatchAlreadyRunningError, BatchNotFoundError
 from compat.modes import Mode
 from compat.policy import ALL_FAILED, INTERRUPTED
-from compat.status import TERMINAL, RowStatus
-from compat.store.reading import BLOCK, Reader, document_execution_id, extraction_id, run_query
+from compat.status import RowStatus
+from compat.store import BatchRecord, Store, record
+from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
     BatchEventRow,
@@ -21,67 +20,55 @@ from compat.store.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
+from compat.store.sql import IDS, blocks
 
 
-@dataclass(frozen=True)
-class Served:
-    """How a batch was served: the grounds on which an engine may be compared with it.
-
-    ``why_not`` says why it is no ground: the engine had a hand in it, or it did not run to its end.
-    """
-
-    generation: int
-    holder_token: str | None
-    why_not: str | None
-
-
-def served(store: Reader, batch_id: str) -> Served:
-    """How a batch was served. Raises BatchNotFoundError."""
-    with store.database.read() as connection:
-        run = connection.execute(run_query(batch_id)).first()
-    if run is None:
-        raise BatchNotFoundError(batch_id)
-    return Served(run.generation, run.holder_token, _why_not(run))
-
-
-def ended_early(store: Reader, batch_id: str) -> str | None:
-    """Why a shadow did not run to its end: somebody ended it. None where it did, or is not there any more."""
-    with store.database.read() as connection:
-        run = connection.execute(run_query(batch_id)).first()
-    if run is None or (run.cancel_requested_at is None and not str(run.error).startswith(INTERRUPTED)):
-        return None
-    return str(run.error)
-
-
-def _why_not(run: Row[Any]) -> str | None:
-    if run.status not in TERMINAL:
+def why_not(batch: BatchRecord) -> str | None:
+    """Why a batch is no ground for comparing the engine with it: the engine had a hand in it, or it did not run to its end."""
+    if not batch.ended:
         return "it has not ended"
-    if Mode.ENGINE in (run.mode, run.rolled_back_from):
+    if Mode.ENGINE in (batch.mode, batch.rolled_back_from):
         return "the engine had a hand in it, and can't be compared with itself"
-    if run.status == RowStatus.CANCELLED:
+    if batch.status == RowStatus.CANCELLED:
         return "it was cancelled: what it left undone is no ground for comparison"
-    if run.status == RowStatus.FAILED and run.error != ALL_FAILED:
-        return f"it did not run to its end: {run.error}"
+    if batch.status == RowStatus.FAILED and batch.error != ALL_FAILED:
+        return f"it did not run to its end: {batch.error}"
     return None
 
 
-def clear(store: Reader, batch_id: str) -> None:
+def is_resumed(store: Store, before: BatchRecord) -> bool:
+    """Whether the batch was taken up again since ``before`` was read."""
+    now = store.batch(before.batch_id)
+    return (now.generation, now.holder_token) != (before.generation, before.holder_token)
+
+
+def ended_early(store: Store, batch_id: str) -> str | None:
+    """Why a shadow did not run to its end: somebody ended it. None where it did, or is not there any more."""
+    try:
+        batch = store.batch(batch_id)
+    except BatchNotFoundError:
+        return None
+    return str(batch.error) if batch.cancel_requested or str(batch.error).startswith(INTERRUPTED) else None
+
+
+def clear(store: Store, batch_id: str) -> None:
     """Takes a batch out of a shadow's namespace, so that its next shadow starts from nothing.
 
     Raises BatchAlreadyRunningError where a shadow of it is at work.
     """
     with store.database.write() as connection:
-        run = connection.execute(run_query(batch_id)).first()
-        if run is None:
+        try:
+            batch = record.find(connection, batch_id, store.lease_seconds, lock=True)
+        except BatchNotFoundError:
             return
-        if run.status not in TERMINAL and not store.is_dead(run.status, run.heartbeat_at):
+        if not (batch.ended or batch.dead):
             raise BatchAlreadyRunningError(batch_id)
         documents = (
             connection.execute(select(BatchDocument.document_id).where(BatchDocument.batch_id == batch_id)).scalars().all()
         )
-        for start in range(0, len(documents), BLOCK):
-            _clear_documents(connection, batch_id, documents[start : start + BLOCK])
-        connection.execute(delete(WorkflowExecution).where(WorkflowExecution.id == run.execution_id))
+        for some in blocks(documents, IDS):
+            _clear_documents(connection, batch_id, some)
+        connection.execute(delete(WorkflowExecution).where(WorkflowExecution.id == batch.execution_id))
         connection.execute(delete(BatchExecution).where(BatchExecution.id == batch_id))
         for table in (DocumentOutcome, BatchEventRow, BatchDocument, BatchRun):
             connection.execute(delete(table).where(table.batch_id == batch_id))

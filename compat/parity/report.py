@@ -14,10 +14,9 @@ from compat.ids import content_hash, new_id
 from compat.parity.baseline import Baseline
 from compat.parity.diff import APPROVED, RISKS, Difference, Findings, Ignore, Risk, Rules, Tolerance, compare_pairs
 from compat.parity.frames import KEYS, pairs
-from compat.parity.grounds import served
 from compat.parity.tape import tape_gaps
 from compat.parity.versions import Versions, versions
-from compat.store.reading import Reader
+from compat.store import Store
 
 Channel = Literal["tape", "live"]
 Verdict = Literal["parity", "diverged", "inconclusive"]
@@ -139,8 +138,8 @@ class ParityReport:
 
 
 def compare_batch(
-    legacy: Reader,
-    engine: Reader,
+    legacy: Store,
+    engine: Store,
     batch_id: str,
     channel: Channel = "tape",
     rules: Rules = APPROVED,
@@ -181,12 +180,12 @@ def compare_batch(
     )
 
 
-def no_comparison(legacy: Reader, batch_id: str, channel: Channel, reason: str) -> ParityReport:
+def no_comparison(legacy: Store, batch_id: str, channel: Channel, reason: str) -> ParityReport:
     """The report of a batch that could not be compared, which is no evidence. Raises BatchNotFoundError."""
     return replace(_report(legacy, batch_id, channel, APPROVED), headline=reason)
 
 
-def engine_failed(legacy: Reader, batch_id: str, channel: Channel, error: Exception) -> ParityReport:
+def engine_failed(legacy: Store, batch_id: str, channel: Channel, error: Exception) -> ParityReport:
     """The report of a batch that legacy served and the engine's machinery failed on. Raises BatchNotFoundError."""
     told = f"{type(error).__name__}: {error}"
     state = type(legacy.state(batch_id)).__name__
@@ -200,7 +199,7 @@ def engine_failed(legacy: Reader, batch_id: str, channel: Channel, error: Except
     )
 
 
-def _report(legacy: Reader, batch_id: str, channel: Channel, rules: Rules) -> ParityReport:
+def _report(legacy: Store, batch_id: str, channel: Channel, rules: Rules) -> ParityReport:
     """What is the same in every report of a batch, before anything was compared."""
     now, config = utc_now(), legacy.config(batch_id)
     return ParityReport(
@@ -221,7 +220,7 @@ def _report(legacy: Reader, batch_id: str, channel: Channel, rules: Rules) -> Pa
         ontology_hash=legacy.ontologies_hash(batch_id),
         policy_hash=content_hash(config.model_dump_json())[:16],
         created_at=now,
-        generation=served(legacy, batch_id).generation,
+        generation=legacy.batch(batch_id).generation,
     )
 
 

@@ -4,8 +4,8 @@ from sqlalchemy import select
 
 from compat.contracts import ExtractionResult, PipelineConfig
 from compat.errors import KnowledgeBatchError, ReplayedError, StoredError
+from compat.store import Store
 from compat.store.database import Database
-from compat.store.reading import Reader
 from compat.store.schema import DocumentOutcome, TapeRow
 
 
@@ -57,7 +57,7 @@ class Tape:
         return ExtractionResult.model_validate(outcome.extraction)
 
 
-def tape_gaps(store: Reader, batch_id: str) -> int:
+def tape_gaps(store: Store, batch_id: str) -> int:
     """How many of the attempts that a shadow would make the tape doesn't hold. Raises BatchNotFoundError."""
     query = select(TapeRow.document_id, TapeRow.generation, TapeRow.attempt).where(TapeRow.batch_id == batch_id)
     with store.database.read() as connection:

@@ -15,8 +15,7 @@ from compat.ids import content_hash, derived_id
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.status import RowStatus
-from compat.store import events
-from compat.store.claims import Claim, Store, held_run
+from compat.store import Claim, Store, events
 from compat.store.reading import document_execution_id, extraction_id, infrastructure
 from compat.store.schema import (
     BatchDocument,
@@ -62,8 +61,7 @@ class AttemptWriter:
     def start(self, document_id: str) -> Started | Outcome:
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            run = held_run(connection, claim)
-            if run.cancel_requested_at is not None:
+            if self.store.held_by(connection, claim).cancel_requested:
                 return "stopped"
             document = connection.execute(
                 select(BatchDocument).where(BatchDocument.batch_id == claim.batch_id, BatchDocument.document_id == document_id)
@@ -155,7 +153,7 @@ class AttemptWriter:
         claim, graph, stats = self.claim, extraction.graph, extraction.stats
         entities, relations = len(graph.entities), len(graph.relations)
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            held_run(connection, claim)
+            self.store.held_by(connection, claim)
             output = {
                 "entityCount": entities,
                 "relationCount": relations,
@@ -184,7 +182,7 @@ class AttemptWriter:
             claim.batch_id, started.document_id, started.number, self.policy.attempts, error.text,
         )  # fmt: skip
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            held_run(connection, claim)
+            self.store.held_by(connection, claim)
             self._write_end(connection, started, RowStatus.FAILED, duration_ms, error=error.text, document_ended=exhausted)
             standing: dict[str, Any] = {
                 "outcome": "failed" if exhausted else None,
@@ -204,7 +202,7 @@ class AttemptWriter:
     def stopped(self, started: Started, duration_ms: int) -> Outcome:
         """The extractor left the document because the batch is to end: no attempt is counted, and its number is used again."""
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            held_run(connection, self.claim)
+            self.store.held_by(connection, self.claim)
             values = {"status": "skipped", "error": "stopped: the batch was to end", "completed_at": utc_now()}
             row = update(WorkflowActivity).where(WorkflowActivity.id == started.activity_id)
             connection.execute(row.values(**values, duration_ms=duration_ms))

@@ -9,7 +9,7 @@ from weakref import WeakSet
 from sqlalchemy.exc import SQLAlchemyError
 
 from compat.errors import InvalidStateTransitionError, KnowledgeBatchError
-from compat.store.claims import Claim, Store
+from compat.store import Claim, Store
 
 log = logging.getLogger("knowledge_batch")
 

@@ -28,8 +28,7 @@ from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
 from compat.recording.lease import Lease
 from compat.status import RowStatus
-from compat.store import events
-from compat.store.claims import Claim, Store, held_run
+from compat.store import Claim, Store, events
 from compat.store.reading import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
 from compat.work import WORK, Work
@@ -104,7 +103,7 @@ class Recorder:
         """The row says running, then BatchCreated. Raises BatchInfrastructureError where that can't be written."""
         claim, now = self.claim, utc_now()
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            run = held_run(connection, claim)
+            run = self.store.held_by(connection, claim)
             if run.status == RowStatus.RUNNING:
                 return
             for table, key in ((BatchExecution, claim.batch_id), (WorkflowExecution, claim.execution_id)):
@@ -146,7 +145,7 @@ class Recorder:
         claim = self.claim
         key = f"resolution:{claim.generation}"
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            held_run(connection, claim)
+            self.store.held_by(connection, claim)
             connection.execute(
                 update(WorkflowExecution)
                 .where(WorkflowExecution.id == claim.execution_id)
@@ -169,7 +168,7 @@ class Recorder:
         except Exception:
             log.exception("batch %s: entities could not be resolved; none are merged", claim.batch_id)
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            held_run(connection, claim)
+            self.store.held_by(connection, claim)
             if resolved:
                 table = MentionRecord.__table__
                 statement = table.update().where(table.c.id == bindparam("key"))  # type: ignore[attr-defined]

@@ -4,8 +4,10 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any
@@ -133,7 +135,8 @@ def _engine(url: str, namespace: str | None) -> Engine:
         if namespace:
             parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **POOL)
-        event.listen(engine, "connect", _prepare_sqlite)
+        file_clock = _FileClock(file.parent)
+        event.listen(engine, "connect", lambda connection, record: _prepare_sqlite(connection, file_clock))
         event.listen(engine, "begin", _begin_immediate)
         return engine
     try:
@@ -148,7 +151,30 @@ def _refused(url: str, advice: str) -> InvalidInputError:
     return InvalidInputError([Problem("KNOWLEDGE_DATABASE_URL", url.partition("://")[0] + "://…", advice)])
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
+class _FileClock:
+    """The time of the file system that the database lies on, as a SQLite function.
+
+    SQLite itself tells the time of the process that asks. The file system is one for all who share the database, and
+    stamps what is written to it: that is the clock by which they compare their leases.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Nameless where the system can do that, and gone with the process.
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 -- open for as long as the database is
+        self._stamped()
+
+    def __call__(self) -> str:
+        # As SQLAlchemy writes a moment.
+        return datetime.fromtimestamp(self._stamped(), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    def _stamped(self) -> float:
+        # The same byte each time, so that a disk which is full keeps time as well.
+        os.pwrite(self._file.fileno(), b".", 0)
+        return os.fstat(self._file.fileno()).st_mtime
+
+
+def _prepare_sqlite(connection: Any, file_clock: _FileClock) -> None:
+    connection.create_function("clock_timestamp", 0, file_clock)
     # The driver must not open transactions of its own: ours begin with the write lock, see below.
     connection.isolation_level = None
     cursor = connection.cursor()

@@ -1,15 +1,14 @@
 """What a person is shown of a batch: how it stands, why it runs as it does, and its first documents, failures before the rest."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from compat.contracts import utc_now
-from compat.errors import BatchNotFoundError, StoredError
-from compat.store.database import Database
-from compat.store.reading import document_execution_id, infrastructure, run_query
-from compat.store.schema import BatchExecution, DocumentOutcome, WorkflowExecution
+from compat.errors import StoredError
+from compat.store import Store
+from compat.store.reading import document_execution_id, infrastructure
+from compat.store.record import BatchRecord
+from compat.store.schema import DocumentOutcome, WorkflowExecution
 
 
 @dataclass(frozen=True)
@@ -25,52 +24,17 @@ class DocumentLine:
 
 @dataclass(frozen=True)
 class Overview:
-    """A batch at a moment: ``seconds`` from its start to its end or to now, and its first ``documents`` that have an outcome."""
+    """A batch, and those of its ``documents`` with an outcome that are shown."""
 
-    batch_id: str
-    status: str
-    mode: str
-    reason: str
-    rolled_back_from: str | None
-    total_documents: int
-    completed_documents: int
-    failed_documents: int
-    entity_count: int
-    relation_count: int
-    seconds: float
-    error: str | None
+    batch: BatchRecord
     documents: tuple[DocumentLine, ...]
 
-    @property
-    def done(self) -> int:
-        """Documents with an outcome."""
-        return self.completed_documents + self.failed_documents
 
-
-def overview(database: Database, batch_id: str, most: int = 100) -> Overview:
+def overview(store: Store, batch_id: str, most: int = 100) -> Overview:
     """The batch with at most ``most`` of its documents. Raises BatchNotFoundError, or BatchInfrastructureError."""
-    moments = select(BatchExecution.started_at, BatchExecution.completed_at).where(BatchExecution.id == batch_id)
-    with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
-        run = connection.execute(run_query(batch_id)).first()
-        if run is None:
-            raise BatchNotFoundError(batch_id)
-        started_at, completed_at = connection.execute(moments).one()
-        documents = _documents(connection, batch_id, most) if most else ()
-    return Overview(
-        batch_id=batch_id,
-        status=run.status,
-        mode=run.mode,
-        reason=run.mode_reason,
-        rolled_back_from=run.rolled_back_from,
-        total_documents=run.total_documents,
-        completed_documents=run.completed_documents,
-        failed_documents=run.failed_documents,
-        entity_count=run.entity_count,
-        relation_count=run.relation_count,
-        seconds=_seconds(started_at, completed_at),
-        error=run.error,
-        documents=documents,
-    )
+    batch = store.batch(batch_id)
+    with infrastructure(batch_id, "batch_get_status"), store.database.read() as connection:
+        return Overview(batch, _documents(connection, batch_id, most))
 
 
 def _documents(connection: Connection, batch_id: str, most: int) -> tuple[DocumentLine, ...]:
@@ -94,7 +58,3 @@ def _documents(connection: Connection, batch_id: str, most: int) -> tuple[Docume
         error = StoredError(row.error_class, row.error_message, True).text if row.outcome == "failed" else None
         lines.append(DocumentLine(row.document_id, row.attempts, output.get("entityCount"), output.get("relationCount"), error))
     return tuple(lines)
-
-
-def _seconds(started_at: datetime | None, completed_at: datetime | None) -> float:
-    return 0.0 if started_at is None else ((completed_at or utc_now()) - started_at).total_seconds()

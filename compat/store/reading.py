@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, literal, select
+from sqlalchemy import Connection, Row, func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import (
@@ -17,17 +17,17 @@ from compat.contracts import (
     DocumentInput,
     DocumentResult,
     ExtractionResult,
-    Failed,
     Failure,
     Success,
     utc_now,
 )
 from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
 from compat.ids import content_hash, derived_id
-from compat.policy import ACTIVITY_NAME, INTERRUPTED, RESOLUTION_NAME
-from compat.status import TERMINAL, RowStatus, Snapshot, batch_state
-from compat.store import events
+from compat.policy import ACTIVITY_NAME
+from compat.status import RowStatus
+from compat.store import record
 from compat.store.database import Database
+from compat.store.record import BatchRecord
 from compat.store.schema import (
     BatchDocument,
     BatchExecution,
@@ -38,11 +38,7 @@ from compat.store.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
-
-# Ids in one query; SQLite takes 32,766 parameters.
-BLOCK = 1_000
-# Extractions or documents in memory at a time.
-EXTRACTIONS = 100
+from compat.store.sql import DOCUMENTS, IDS, blocks
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,6 @@ class StoredExtraction:
     started_at: datetime
     ended_at: datetime
     result: ExtractionResult
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many documents of a batch have which outcome, and the sizes of their graphs together."""
-
-    succeeded: int
-    failed: int
-    entities: int
-    relations: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +114,7 @@ class StoredDocuments:
             .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
             .where(BatchDocument.batch_id == self.batch_id)
             .order_by(BatchDocument.position)
-            .limit(EXTRACTIONS)
+            .limit(DOCUMENTS)
         )
         position = -1
         while True:
@@ -154,56 +140,39 @@ class StoredRequest:
 
 
 class Reader:
-    """The batches of one database, and how long one may go without a heartbeat."""
+    """The batches of one database, read only. ``lease_seconds`` is how long a batch's holder may be silent."""
 
     def __init__(self, database: Database, lease_seconds: float = 60.0) -> None:
         self.database = database
         self.lease_seconds = lease_seconds
 
-    def is_dead(self, status: str, heartbeat_at: datetime) -> bool:
-        """Whether a batch that has not ended has lost its holder: no heartbeat for a whole lease."""
-        return status not in TERMINAL and utc_now() - heartbeat_at >= timedelta(seconds=self.lease_seconds)
-
-    def state(self, batch_id: str) -> BatchState:
-        """Where the batch stands. One that lost its holder is reported failed, whatever its row still says.
+    def batch(self, batch_id: str) -> BatchRecord:
+        """Return the batch as its rows tell it now.
 
         Raises BatchNotFoundError, and BatchInfrastructureError (``batch_get_status``) where the database fails.
         """
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            run = connection.execute(run_query(batch_id)).first()
-            if run is None:
-                raise BatchNotFoundError(batch_id)
-            resolving = run.last_activity_name == RESOLUTION_NAME
-            key = f"resolution:{run.generation}:completed"
-            resolved = resolving and events.is_told(connection, batch_id, key)
-        if self.is_dead(run.status, run.heartbeat_at):
-            return Failed(batch_id=batch_id, failed_documents=run.failed_documents, error=self.interrupted(batch_id))
-        return batch_state(
-            Snapshot(
-                batch_id=batch_id,
-                status=RowStatus(run.status),
-                resolving=resolving,
-                resolved=resolved,
-                completed_documents=run.completed_documents,
-                failed_documents=run.failed_documents,
-                total_documents=run.total_documents,
-                entity_count=run.entity_count,
-                relation_count=run.relation_count,
-                error=run.error,
-            )
-        )
+            return record.find(connection, batch_id, self.lease_seconds)
+
+    def state(self, batch_id: str) -> BatchState:
+        """Where the batch stands. One that lost its holder is reported failed, whatever its row still says.
+
+        Raises what ``batch`` raises.
+        """
+        return self.batch(batch_id).state
 
     def has_ended(self, batch_id: str) -> bool:
         """Whether the batch's row bears a terminal status. Raises BatchNotFoundError."""
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            status = connection.execute(select(BatchExecution.status).where(BatchExecution.id == batch_id)).scalar()
-        if status is None:
-            raise BatchNotFoundError(batch_id)
-        return status in TERMINAL
+        return self.batch(batch_id).ended
 
-    def interrupted(self, batch_id: str) -> str:
-        """What is said of a batch whose holder is dead."""
-        return f"{INTERRUPTED}: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {batch_id}"
+    def config(self, batch_id: str) -> BatchConfig:
+        """How the batch is worked through. Raises BatchNotFoundError."""
+        return self.batch(batch_id).config
+
+    def unfinished(self) -> list[BatchRecord]:
+        """The batches whose rows bear no terminal status, oldest first."""
+        with self.database.read() as connection:
+            return record.unfinished(connection, self.lease_seconds)
 
     def result(self, batch_id: str) -> BatchResult:
         """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
@@ -213,8 +182,7 @@ class Reader:
             .order_by(DocumentOutcome.position)
         )
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            if connection.execute(run_query(batch_id)).first() is None:
-                raise BatchNotFoundError(batch_id)
+            record.find(connection, batch_id, self.lease_seconds)
             documents = [
                 DocumentResult(
                     document_id=row.document_id,
@@ -242,11 +210,10 @@ class Reader:
             .join(BatchRun, BatchRun.batch_id == DocumentOutcome.batch_id)
             .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "succeeded")
             .order_by(DocumentOutcome.position)
-            .limit(EXTRACTIONS)
+            .limit(DOCUMENTS)
         )
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            if connection.execute(run_query(batch_id)).first() is None:
-                raise BatchNotFoundError(batch_id)
+            record.find(connection, batch_id, self.lease_seconds)
             # Block by block: a cursor in the database would want a transaction as long as the caller takes.
             rows = connection.execute(query).all()
             while rows:
@@ -260,20 +227,6 @@ class Reader:
                         result=ExtractionResult.model_validate(row.extraction),
                     )
                 rows = connection.execute(query.where(DocumentOutcome.position > rows[-1].position)).all()
-
-    def tally(self, batch_id: str) -> Tally:
-        """What ``result`` counts, without the documents. Raises BatchNotFoundError."""
-        counted = (
-            select(DocumentOutcome.outcome, func.count())
-            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
-            .group_by(DocumentOutcome.outcome)
-        )
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            run = connection.execute(run_query(batch_id)).first()
-            if run is None:
-                raise BatchNotFoundError(batch_id)
-            outcomes = dict(connection.execute(counted).tuples().all())
-        return Tally(outcomes.get("succeeded", 0), outcomes.get("failed", 0), run.entity_count, run.relation_count)
 
     def extracted(
         self, organization_id: str, ontology_hash: str, content_hashes: Sequence[str], batch_id: str | None
@@ -297,30 +250,11 @@ class Reader:
         with infrastructure(batch_id or "(new)", "batch_create_execution"), self.database.read() as connection:
             return set(connection.execute(query).scalars())
 
-    def flow_run_id(self, batch_id: str) -> str | None:
-        """The flow run that served the batch last, where one did. Raises BatchNotFoundError."""
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            run = connection.execute(select(BatchRun.flow_run_id).where(BatchRun.batch_id == batch_id)).first()
-        if run is None:
-            raise BatchNotFoundError(batch_id)
-        return str(run.flow_run_id) if run.flow_run_id else None
-
-    def config(self, batch_id: str) -> BatchConfig:
-        """How the batch is worked through. Raises BatchNotFoundError."""
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            run = connection.execute(run_query(batch_id)).first()
-        if run is None:
-            raise BatchNotFoundError(batch_id)
-        return BatchConfig.model_validate(run.config)
-
     def request(self, batch_id: str) -> "StoredRequest":
         """The request that the batch was started with. Raises BatchNotFoundError."""
-        config = self.config(batch_id)
-        asked = select(func.count()).select_from(BatchDocument).where(BatchDocument.batch_id == batch_id)
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
-            run = connection.execute(select(BatchRun).where(BatchRun.batch_id == batch_id)).one()
-            documents = StoredDocuments(self.database, batch_id, connection.execute(asked).scalar_one())
-        return StoredRequest(batch_id, run.organization_id, run.ontology_id, documents, config)
+        batch = self.batch(batch_id)
+        documents = StoredDocuments(self.database, batch_id, batch.total_documents)
+        return StoredRequest(batch_id, batch.organization_id, batch.ontology_id, documents, batch.config)
 
     def ontologies_hash(self, batch_id: str) -> str:
         """What tells the ontologies of a batch from those of another."""
@@ -354,35 +288,26 @@ class Reader:
 
     def summaries(self, limit: int = 50) -> list[BatchSummary]:
         """The newest batches first. One that lost its holder reads failed."""
-        query = (
-            select(BatchExecution, BatchRun.mode, BatchRun.heartbeat_at)
-            .join(BatchRun, BatchRun.batch_id == BatchExecution.id)
-            .order_by(BatchExecution.created_at.desc(), BatchExecution.id)
-            .limit(limit)
-        )
         with self.database.read() as connection:
-            rows = connection.execute(query).all()
-        found = []
-        for row in rows:
-            dead = self.is_dead(row.status, row.heartbeat_at)
-            found.append(
-                BatchSummary(
-                    batch_id=row.id,
-                    organization_id=row.organization_id,
-                    ontology_id=row.ontology_id,
-                    mode=row.mode,
-                    status=RowStatus.FAILED if dead else row.status,
-                    total_documents=row.total_documents,
-                    completed_documents=row.completed_documents,
-                    failed_documents=row.failed_documents,
-                    entity_count=row.entity_count,
-                    relation_count=row.relation_count,
-                    created_at=row.created_at,
-                    completed_at=row.completed_at,
-                    error=self.interrupted(row.id) if dead else row.error,
-                )
+            batches = record.newest(connection, self.lease_seconds, limit)
+        return [
+            BatchSummary(
+                batch_id=batch.batch_id,
+                organization_id=batch.organization_id,
+                ontology_id=batch.ontology_id,
+                mode=batch.mode,
+                status=RowStatus.FAILED if batch.dead else batch.status,
+                total_documents=batch.total_documents,
+                completed_documents=batch.completed_documents,
+                failed_documents=batch.failed_documents,
+                entity_count=batch.entity_count,
+                relation_count=batch.relation_count,
+                created_at=batch.created_at,
+                completed_at=batch.completed_at,
+                error=batch.interrupted if batch.dead else batch.error,
             )
-        return found
+            for batch in batches
+        ]
 
 
 def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Iterator[DocumentAttempts]:
@@ -391,8 +316,8 @@ def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Ite
     ).where(DocumentOutcome.batch_id == batch_id)
     # Outcomes before attempts: in a batch that runs, what has an outcome here gets no further attempt.
     outcomes = connection.execute(tried.order_by(DocumentOutcome.position)).all()
-    for start in range(0, len(outcomes), BLOCK):
-        block = {document_execution_id(batch_id, row.document_id): row for row in outcomes[start : start + BLOCK]}
+    for some in blocks(outcomes, IDS):
+        block = {document_execution_id(batch_id, row.document_id): row for row in some}
         rows = select(WorkflowExecution.id, WorkflowExecution.input["retryOwner"].as_string().label("owner"))
         owners = {row.id: row.owner for row in connection.execute(rows.where(WorkflowExecution.id.in_(block)))}
         made: dict[str, list[Attempt]] = {}
@@ -430,26 +355,3 @@ def extraction_id(batch_id: str, document_id: str) -> str:
 
 def _stored_error(row: Row[Any]) -> StoredError:
     return StoredError(row.error_class, row.error_message, row.error_terminal, tuple(row.error_args or ()))
-
-
-def run_query(batch_id: str) -> Select[Any]:
-    """A run with its batch row's counts and its workflow row's input, as one row."""
-    return (
-        select(
-            BatchRun,
-            BatchRun.holder_token.label("holder_token"),
-            BatchExecution.status,
-            BatchExecution.config,
-            BatchExecution.total_documents,
-            BatchExecution.completed_documents,
-            BatchExecution.failed_documents,
-            BatchExecution.entity_count,
-            BatchExecution.relation_count,
-            BatchExecution.error,
-            WorkflowExecution.input,
-            WorkflowExecution.last_activity_name,
-        )
-        .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
-        .join(WorkflowExecution, WorkflowExecution.id == BatchRun.execution_id)
-        .where(BatchRun.batch_id == batch_id)
-    )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from compat.contracts import utc_now
+from compat.modes import Mode
 from compat.status import TERMINAL
+from compat.store.claims import Claim
 from compat.store.database import Database
 from compat.store.schema import BatchExecution, ShadowSubmission
 from compat.store.sql import upsert
@@ -29,10 +31,11 @@ class ShadowRequest:
         return f"{self.status} as flow run {self.flow_run_id}" if self.flow_run_id else self.status
 
 
-def add(connection: Connection, batch_id: str, generation: int) -> None:
-    """Keeps that the batch is to have a shadow."""
-    row = {"batch_id": batch_id, "generation": generation, "status": "requested", "reason": None, "flow_run_id": None}
-    upsert(connection, ShadowSubmission, {**row, "updated_at": utc_now()})
+def add_for(connection: Connection, claim: Claim) -> None:
+    """Keep that a batch in shadow mode is to have a shadow: with its claim, so that the submitter may be late, or another."""
+    if claim.mode == Mode.SHADOW:
+        row = {"batch_id": claim.batch_id, "generation": claim.generation, "status": "requested"}
+        upsert(connection, ShadowSubmission, {**row, "reason": None, "flow_run_id": None, "updated_at": utc_now()})
 
 
 def record(

@@ -1,26 +1,38 @@
 """The statements that SQLAlchemy spells by dialect, spelled once."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Function, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from compat.store.schema import Base
+from compat.store.schema import Base, Utc
 
 Item = TypeVar("Item")
 
 # Documents that are read or written at a time; one may be a megabyte.
-BLOCK = 100
+DOCUMENTS = 100
+# Ids in one query; SQLite takes 32,766 parameters.
+IDS = 1_000
 
 
-def blocks(items: Iterable[Item], size: int = BLOCK) -> Iterator[list[Item]]:
+def blocks(items: Iterable[Item], size: int = DOCUMENTS) -> Iterator[list[Item]]:
     """The items in their order, as lists of at most ``size``."""
     iterator = iter(items)
     while block := list(islice(iterator, size)):
         yield block
+
+
+def clock() -> Function[datetime]:
+    """Return the database's clock as an expression, the one clock by which leases are compared.
+
+    On PostgreSQL the server's. SQLite has none: it asks the process that reads, so there a connection brings its own,
+    see ``compat.store.database``.
+    """
+    # Not CURRENT_TIMESTAMP, which stands still for as long as a transaction waits for a lock.
+    return func.clock_timestamp(type_=Utc)
 
 
 def _insert(connection: Connection, table: type[Base]) -> "postgresql.Insert | sqlite.Insert":
@@ -48,7 +60,5 @@ def upsert(connection: Connection, table: type[Base], row: dict[str, Any], keep:
 
 
 def seconds_now(connection: Connection) -> float:
-    """Now by the database's clock, in seconds since 1970. A SQLite file and all its users are on one machine."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
-    return time.time()
+    """Return the time by the database's clock, in seconds since 1970."""
+    return connection.execute(select(clock())).scalar_one().timestamp()

@@ -356,20 +356,20 @@ def _make(output: Path) -> None:
 
 def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:
     batch_id = state.batch_id
-    tally = store.tally(batch_id)
+    batch = store.batch(batch_id)
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", style="bold")
     table.add_column(overflow="fold")
     table.add_row("batch", *plain(batch_id))
     table.add_row("status", type(state).__name__.lower())
-    done = f"{tally.succeeded + tally.failed} ({tally.succeeded} extracted, {tally.failed} failed)"
+    done = f"{batch.finished_documents} ({batch.completed_documents} extracted, {batch.failed_documents} failed)"
     table.add_row("documents", done)
     for document_id, failure in store.failures(batch_id, most).items():
         table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
-    if tally.failed > most:
-        table.add_row("", f"… and {tally.failed - most} more; --format json has them all")
-    table.add_row("entities", str(tally.entities))
-    table.add_row("relations", str(tally.relations))
+    if batch.failed_documents > most:
+        table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
+    table.add_row("entities", str(batch.entity_count))
+    table.add_row("relations", str(batch.relation_count))
     table.add_row("time", f"{seconds:.1f} s")
     following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
     verb = "resume" if isinstance(state, Failed) else "export"

@@ -73,8 +73,8 @@ def final_state(store: Store, batch_id: str) -> State[Any]:
             return Failed(message=error)
         case BatchCancelled(completed_documents=done, total_documents=total):
             return Cancelled(message=f"{done} of {total} documents were finished")
-    tally = store.tally(batch_id)
+    batch = store.batch(batch_id)
     return Completed(
-        message=f"{tally.succeeded} of {tally.succeeded + tally.failed} documents, "
-        f"{tally.entities} entities, {tally.relations} relations"
+        message=f"{batch.completed_documents} of {batch.finished_documents} documents, "
+        f"{batch.entity_count} entities, {batch.relation_count} relations"
     )

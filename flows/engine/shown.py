@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from compat.contracts import BatchCompleted, BatchCreated, BatchEvent, BatchFailed, DocumentCompleted, DocumentFailed
 from compat.status import TERMINAL, RowStatus
-from compat.store import Store, events
+from compat.store import BatchRecord, Store, events
 from compat.store.overview import DocumentLine, Overview, overview
 
 log = logging.getLogger("knowledge_batch")
@@ -44,16 +44,16 @@ _SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
 # --- What is shown: pure ----------------------------------------------------------------------------------------------
 
 
-def summary(batch: Overview) -> str:
+def summary(batch: BatchRecord) -> str:
     """A batch in Markdown: status, counts, time, mode and why, and the commands to go on with."""
     quoted = shlex.quote(batch.batch_id)
     facts = {
-        "Documents": f"{batch.done} of {batch.total_documents}: "
+        "Documents": f"{batch.finished_documents} of {batch.total_documents}: "
         f"{batch.completed_documents} extracted, {batch.failed_documents} failed",
         "Entities": f"{batch.entity_count}",
         "Relations": f"{batch.relation_count}",
         "Time": f"{batch.seconds:.1f} s",
-        "Mode": f"{batch.mode}, {batch.reason}",
+        "Mode": f"{batch.mode}, {batch.mode_reason}",
     }
     if batch.error:
         facts["Reason"] = batch.error
@@ -68,21 +68,21 @@ def summary(batch: Overview) -> str:
     return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```"])
 
 
-def table(batch: Overview) -> list[dict[str, str]]:
+def table(shown: Overview) -> list[dict[str, str]]:
     """A row a document, failures first; the last row counts those that are left out."""
-    rows = [_row(line) for line in batch.documents]
-    left_out = batch.done - len(rows)
+    rows = [_row(line) for line in shown.documents]
+    left_out = shown.batch.finished_documents - len(rows)
     if left_out > 0:
-        more = f"… and {left_out} more; knowledge-batch events {shlex.quote(batch.batch_id)} has them all"
+        more = f"… and {left_out} more; knowledge-batch events {shlex.quote(shown.batch.batch_id)} has them all"
         rows.append({"document": more, "outcome": "", "attempts": "", "entities": "", "relations": "", "error": ""})
     return rows
 
 
-def percent(batch: Overview) -> float:
+def percent(batch: BatchRecord) -> float:
     """Documents with an outcome, 0 to 100; an empty batch that has ended is done."""
     if batch.total_documents == 0:
         return 100.0 if batch.status in TERMINAL else 0.0
-    return round(100 * batch.done / batch.total_documents, 1)
+    return round(100 * batch.finished_documents / batch.total_documents, 1)
 
 
 def line(event: BatchEvent) -> tuple[int, str] | None:
@@ -127,7 +127,7 @@ def is_standing() -> bool:
     return bool(PREFECT_API_URL.value())
 
 
-def tell(batch: Overview, what: str) -> None:
+def tell(batch: BatchRecord, what: str) -> None:
     """Emits ``knowledge.batch.<what>`` about the resource ``knowledge.batch.<id>``, for automations."""
     counts = {"completedDocuments": batch.completed_documents, "failedDocuments": batch.failed_documents}
     emit_event(
@@ -135,7 +135,7 @@ def tell(batch: Overview, what: str) -> None:
         resource={"prefect.resource.id": f"knowledge.batch.{batch.batch_id}", "prefect.resource.name": batch.batch_id},
         payload={
             "mode": batch.mode,
-            "reason": batch.error or batch.reason,
+            "reason": batch.error or batch.mode_reason,
             "totalDocuments": batch.total_documents,
             # Told a moment late, a new batch would seem to have begun half done.
             **(counts if what != "created" else {}),
@@ -148,7 +148,7 @@ def tell_of(store: Store, batch_id: str, what: str) -> None:
     if not is_standing():
         return
     try:
-        tell(overview(store.database, batch_id, most=0), what)
+        tell(store.batch(batch_id), what)
     except Exception:
         log.debug("batch %s: Prefect was not told %s", batch_id, what, exc_info=True)
 
@@ -218,11 +218,11 @@ class _Shower:
             if of_document and self._lines == MOST_LINES:
                 logger.info("batch %s: knowledge-batch events has the lines about further documents", self._batch_id)
             if isinstance(event, BatchCreated | BatchCompleted | BatchFailed):
-                batch = overview(self._store.database, self._batch_id, most=0)
+                batch = self._store.batch(self._batch_id)
                 tell(batch, "created" if isinstance(event, BatchCreated) else batch.status)
 
     def _show_progress(self, client: SyncPrefectClient) -> None:
-        share = percent(overview(self._store.database, self._batch_id, most=0))
+        share = percent(self._store.batch(self._batch_id))
         if self._progress_id is None:
             self._progress_id = self._create(client, "progress", "batch-progress", share, "Documents with an outcome.")
         elif share != self._percent:
@@ -230,14 +230,15 @@ class _Shower:
         self._percent = share
 
     def _show_end(self, client: SyncPrefectClient) -> None:
-        batch = overview(self._store.database, self._batch_id, MOST_DOCUMENTS)
+        seen = overview(self._store, self._batch_id, MOST_DOCUMENTS)
+        batch = seen.batch
         if batch.status not in TERMINAL:
             # It goes on elsewhere, in legacy or after a suspension, and is shown there.
             return
         if self._progress_id is not None:
             client.update_artifact(self._progress_id, ArtifactUpdate(data=percent(batch)))
         self._create(client, "markdown", "batch-summary", summary(batch), "What came of the batch.")
-        self._create(client, "table", "batch-documents", json.dumps(table(batch)), "Its documents, failures first.")
+        self._create(client, "table", "batch-documents", json.dumps(table(seen)), "Its documents, failures first.")
 
     def _create(self, client: SyncPrefectClient, kind: str, key: str, data: Any, description: str) -> UUID:
         artifact = ArtifactCreate(type=kind, key=key, description=description, data=data, flow_run_id=self._flow_run_id)

@@ -7,7 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 from compat.errors import InvalidInputError, Problem
-from compat.store.reading import Reader, StoredExtraction
+from compat.store import Store
+from compat.store.reading import StoredExtraction
 from tasks.extraction import rdf
 
 _RDF: dict[str, rdf.Format] = {".ttl": "turtle", ".nq": "nquads", ".jsonld": "json-ld"}
@@ -18,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def export(store: Reader, batch_id: str, file: Path) -> int:
+def export(store: Store, batch_id: str, file: Path) -> int:
     """Writes the graph of a batch, whole or not at all. Returns how many statements that were.
 
     Raises BatchNotFoundError, or InvalidInputError for an ending that names no format.

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 
 from compat.errors import InvalidStateTransitionError
 from compat.status import RowStatus, legacy_status
-from compat.store.claims import Store, Unfinished
+from compat.store import BatchRecord, Store
 from flows.engine import shown
 from flows.engine.flow_runs import state_of
 from flows.shadow import submission
@@ -33,7 +33,7 @@ def reconcile(store: Store) -> dict[str, RowStatus]:
     return ended
 
 
-def _by_flow_run(store: Store, batch: Unfinished) -> RowStatus | None:
+def _by_flow_run(store: Store, batch: BatchRecord) -> RowStatus | None:
     state = state_of(batch.flow_run_id)
     return None if state is None else settle(store, batch.batch_id, state)
 

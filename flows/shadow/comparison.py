@@ -49,14 +49,12 @@ def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> P
         Exception: What the engine's machinery raises: a shadow has no legacy to go back to. It is kept as a divergence,
             unless Prefect or the store was away or a setting is wrong, which says nothing of the engine.
     """
-    if not main.has_ended(batch_id):
+    before = main.batch(batch_id)
+    if not before.ended:
         raise BatchAlreadyRunningError(batch_id)
-    before = grounds.served(main, batch_id)
-    if before.why_not is None:
-        report = _compared(main, shadow, batch_id, channel)
-    else:
-        report = no_comparison(main, batch_id, channel, before.why_not)
-    if grounds.served(main, batch_id) != before:
+    why_not = grounds.why_not(before)
+    report = _compared(main, shadow, batch_id, channel) if why_not is None else no_comparison(main, batch_id, channel, why_not)
+    if grounds.is_resumed(main, before):
         return None
     archive.save(shadow.database, report)
     return report
@@ -133,7 +131,7 @@ def _show(report: ParityReport, main: Store) -> None:
     create_markdown_artifact(report.to_markdown(), key="parity", description="Whether the engine agreed with legacy.")
     if report.verdict != "parity":
         create_table_artifact(report.differences_table(), key="parity-differences", description="Where it did not.")
-    served_by, engine_run = main.flow_run_id(report.batch_id), _engine_run()
+    served_by, engine_run = main.batch(report.batch_id).flow_run_id, _engine_run()
     if PREFECT_UI_URL.value() and (shown := served_by or engine_run):
         # A batch whose caller has nothing to do with Prefect has no page there but its shadow's.
         told = f"{report.batch_id}, as it was served" if served_by else f"The engine's run of {report.batch_id}"

@@ -77,7 +77,7 @@ def _wait_for_a_slot(batch_id: str, generation: int) -> None:
 
 def submit(store: Store, batch_id: str, generation: int) -> None:
     """Submits the shadow of an ended batch as a tagged deployment run, and keeps how it went."""
-    why_not = grounds.served(store, batch_id).why_not
+    why_not = grounds.why_not(store.batch(batch_id))
     if why_not is not None:
         _note(store, batch_id, generation, why_not)
         return

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from compat.contracts import BatchConfig, BatchParams, DocumentInput, problems_of
 from compat.errors import InvalidInputError, Problem
 from compat.ids import content_hash, derived_id
-from compat.store.reading import Reader
+from compat.store import Store
 from compat.store.sql import blocks
 
 # Bytes up to which checked documents wait in memory rather than in a temporary file.
@@ -91,14 +91,14 @@ class StreamedParams:
     documents: Documents
     config: BatchConfig
 
-    def only_new(self, reader: Reader) -> "StreamedParams":
+    def only_new(self, store: Store) -> "StreamedParams":
         """Without the documents whose text was extracted by this ontology before, in an older batch of the organization."""
         ontology = content_hash(self.documents.ontology_content)
 
         def new() -> Iterator[Row]:
             for block in blocks(self.documents):
                 hashes = [content_hash(document.text) for document in block]
-                known = reader.extracted(self.organization_id, ontology, hashes, self.batch_id)
+                known = store.extracted(self.organization_id, ontology, hashes, self.batch_id)
                 for document, digest in zip(block, hashes, strict=True):
                     if digest not in known:
                         yield Row(document.document_id, document.document_id, document.text)

@@ -9,9 +9,10 @@ import prefect.server.schemas.states
 import prefect.states
 import pytest
 from prefect.client.schemas.objects import StateType
+from records import record
 
 from compat.errors import InvalidStateTransitionError
-from compat.status import CONCURRENCY_REFUSAL, STATUS_OF, RowStatus, Snapshot, batch_state, check_transition, legacy_status
+from compat.status import CONCURRENCY_REFUSAL, STATUS_OF, RowStatus, check_transition, legacy_status
 
 
 def constructed_states() -> list[tuple[str, str]]:
@@ -85,20 +86,14 @@ def test_an_unknown_type_is_no_guess() -> None:
         legacy_status("EXPLODED", "Exploded")
 
 
-def snapshot(status: str, **changes: object) -> Snapshot:
-    values = {"resolving": False, "resolved": False, "completed_documents": 0, "failed_documents": 0, "total_documents": 0}
-    more = {"entity_count": 0, "relation_count": 0, "error": None}
-    return Snapshot(batch_id="b", status=RowStatus(status), **{**values, **more, **changes})  # type: ignore[arg-type]
-
-
 def test_progress_of_an_empty_batch_is_zero() -> None:
-    assert batch_state(snapshot("running")).model_dump() == {
-        "_tag": "BatchState.Extracting", "batchId": "b", "completedDocuments": 0, "totalDocuments": 0, "progress": 0.0,
+    assert record(total_documents=0).state.model_dump() == {
+        "_tag": "BatchState.Extracting", "batchId": "b 1", "completedDocuments": 0, "totalDocuments": 0, "progress": 0.0,
     }  # fmt: skip
 
 
 def test_failed_documents_count_as_finished() -> None:
-    state = batch_state(snapshot("running", completed_documents=1, failed_documents=2, total_documents=4)).model_dump()
+    state = record(completed_documents=1, failed_documents=2, total_documents=4).state.model_dump()
     assert (state["completedDocuments"], state["progress"]) == (3, 0.75)
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from threading import Thread
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from records import NOW, record
 
 import faults
 import flows
@@ -20,21 +22,15 @@ from compat.store import Store
 from compat.store.overview import DocumentLine, Overview, overview
 from flows.engine import shown
 
-BATCH = Overview(
-    batch_id="b 1",
+BATCH = record(
     status="completed",
-    mode="engine",
-    reason="asked for by the caller",
-    rolled_back_from=None,
-    total_documents=3,
     completed_documents=2,
     failed_documents=1,
     entity_count=8,
     relation_count=5,
-    seconds=1.25,
-    error=None,
-    documents=(DocumentLine("bad", 4, None, None, "FlakyServiceError: no"), DocumentLine("good", 1, 4, 2, None)),
+    completed_at=NOW + timedelta(seconds=1.25),
 )
+LINES = (DocumentLine("bad", 4, None, None, "FlakyServiceError: no"), DocumentLine("good", 1, 4, 2, None))
 
 
 def test_a_summary_says_counts_time_mode_and_why() -> None:
@@ -56,14 +52,14 @@ def test_a_text_with_markup_stays_in_its_cell() -> None:
 
 
 def test_a_table_says_how_many_documents_it_leaves_out() -> None:
-    rows = shown.table(replace(BATCH, completed_documents=1999))
+    rows = shown.table(Overview(replace(BATCH, completed_documents=1999), LINES))
     assert [row["document"] for row in rows[:2]] == ["bad", "good"]
     assert rows[-1]["document"].startswith("… and 1998 more")
     assert len({tuple(row) for row in rows}) == 1
 
 
 def test_a_table_of_everything_leaves_nothing_out() -> None:
-    assert len(shown.table(replace(BATCH, completed_documents=1))) == 2
+    assert len(shown.table(Overview(replace(BATCH, completed_documents=1), LINES))) == 2
 
 
 def test_an_empty_batch_is_done_when_it_has_ended() -> None:
@@ -85,11 +81,12 @@ def test_a_line_bears_the_ids_of_batch_and_document() -> None:
 def test_failed_documents_come_first_and_no_more_than_asked_for(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     documents = [faults.document("a"), faults.document("b", fail=faults.ALWAYS, how="ontology"), faults.document("c")]
     flows.run_batch(request_of(documents, "seen"))
-    seen = overview(Store.from_settings().database, "seen", most=2)
+    seen = overview(Store.from_settings(), "seen", most=2)
+    batch = seen.batch
     assert [line.document_id for line in seen.documents] == ["b", "a"]
     assert [line.error is None for line in seen.documents] == [False, True]
     assert [line.entity_count for line in seen.documents] == [None, 2]
-    assert (seen.done, seen.status, seen.mode, seen.reason) == (3, "completed", "legacy", "the default")
+    assert (batch.finished_documents, batch.status, batch.mode, batch.mode_reason) == (3, "completed", "legacy", "the default")
 
 
 # --- At real flow runs ------------------------------------------------------------------------------------------------

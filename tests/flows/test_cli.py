@@ -14,7 +14,6 @@ import faults
 import flows
 from compat.contracts import BatchResult
 from compat.store import Store
-from compat.store.overview import overview
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -279,8 +278,8 @@ def test_a_demotion_is_heard_before_every_other_voice_until_it_is_ended(command:
     assert (demoted.returncode, demoted.stdout) == (0, "legacy (demoted: divergence in R2)\n")
     ran = command("run", str(source), "--mode", "engine", "--batch-id", "moved", KNOWLEDGE_WORKFLOW_MODE="engine")
     assert ran.returncode == 0
-    moved = overview(Store.from_settings().database, "moved", most=0)
-    assert (moved.mode, moved.reason) == ("legacy", "demoted: divergence in R2")
+    moved = Store.from_settings().batch("moved")
+    assert (moved.mode, moved.mode_reason) == ("legacy", "demoted: divergence in R2")
     assert command("mode", "demote", " ").returncode == 2
     assert command("mode", "restore").stdout == "engine (set by knowledge-batch mode set)\n"
 

@@ -481,4 +481,4 @@ def test_20_000_rows_of_a_file_larger_than_the_memory_allowed(
     state, peak = said.split()
     print(f"{mode}, {path.suffix}: a file of {path.stat().st_size / 2**20:.0f} MiB, {int(peak) / 2**20:.0f} MiB resident at most")
     assert state == "Completed"
-    assert Store.from_settings().tally("large").succeeded == 20_000
+    assert Store.from_settings().batch("large").completed_documents == 20_000

@@ -23,7 +23,7 @@ from compat.ids import content_hash
 from compat.modes import Decision, Mode
 from compat.parity import archive
 from compat.parity.report import ParityReport, compare_batch
-from compat.recording.recorder import live_recorders
+from compat.recording.lease import live_leases
 from compat.store import Store, shadow_requests
 from compat.store.database import Database
 from compat.store.schema import Base, BatchExecution, TapeRow, WorkflowExecution
@@ -198,8 +198,8 @@ def interrupted(request: dict[str, Any], mode: str) -> None:
     """Runs a batch that is told to stop once its documents are in work."""
     flows.start_batch(request, mode)
     processes.wait_until(lambda: bool(faults.knocks()))
-    for recorder in live_recorders():
-        recorder.stop("Interrupted by a test")
+    for lease in live_leases():
+        lease.stop("Interrupted by a test")
     processes.wait_until(lambda: type(flows.get_status(request["batchId"])).__name__ == "Failed")
 
 
