@@ -16,6 +16,9 @@ class RowStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+# What the row of an attempt says that was cut off: it doesn't count, and is made again when the batch goes on.
+SKIPPED = "skipped"
+
 TERMINAL = frozenset({RowStatus.COMPLETED, RowStatus.FAILED, RowStatus.CANCELLED})
 
 # The message Prefect gives a run that collision strategy CANCEL_NEW refused: nobody cancelled the batch.

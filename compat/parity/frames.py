@@ -15,6 +15,7 @@ from sqlalchemy import Select, func, select
 
 from compat.errors import BatchNotFoundError
 from compat.ids import content_hash
+from compat.status import SKIPPED
 from compat.store import Store
 from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
@@ -154,7 +155,8 @@ class Side:
                 "has_duration": row.duration_ms is not None,
             }
             for row in rows
-            if not self._resumed or _generation(row) == last[row.execution_id]
+            # What a killed process left behind is no attempt.
+            if not self._resumed or (_generation(row) == last[row.execution_id] and row.status != SKIPPED)
         ]
 
     def _mentions(self, document_ids: Sequence[str]) -> Records:

@@ -4,6 +4,7 @@ from sqlalchemy import select
 
 from compat.contracts import ExtractionResult, PipelineConfig
 from compat.errors import KnowledgeBatchError, ReplayedError, StoredError
+from compat.status import SKIPPED
 from compat.store import Store
 from compat.store.database import Database
 from compat.store.schema import DocumentOutcome, TapeRow
@@ -66,6 +67,6 @@ def tape_gaps(store: Store, batch_id: str) -> int:
         (document.document_id, attempt.generation, attempt.number)
         for document in store.attempts(batch_id)
         for attempt in document.by_generation().get(document.generation, ())
-        if not (document.outcome == "succeeded" and attempt.number == document.counted)
+        if attempt.status != SKIPPED and not (document.outcome == "succeeded" and attempt.number == document.counted)
     }
     return len(failed - taped)

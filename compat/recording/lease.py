@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from compat.errors import InvalidStateTransitionError, KnowledgeBatchError
 from compat.store import Claim, Store
+from compat.store.record import heartbeat_seconds
 
 log = logging.getLogger("knowledge_batch")
 
@@ -19,9 +20,8 @@ _LIVE: "WeakSet[Lease]" = WeakSet()
 # The call that a batch is worked on for, where its caller may want to stop that and nothing else; threads get it with a
 # copy of the context.
 CALL: ContextVar[object] = ContextVar("call", default=None)
-
-# The longest that a cancel which is asked for outside of the store stays unseen, in seconds.
-LOOK_SECONDS = 5.0
+# How long the end of a batch waits for its watcher, in seconds.
+JOIN_SECONDS = 5.0
 
 
 class Lease:
@@ -54,10 +54,11 @@ class Lease:
         _LIVE.discard(self)
         self._left.set()
         if self._watcher is not None:
-            self._watcher.join()
+            # A store that is away may hold it up for long; it renews nothing that others took.
+            self._watcher.join(JOIN_SECONDS)
 
     def _watch(self) -> None:
-        while not self._left.wait(min(self.store.lease_seconds / 4, LOOK_SECONDS)):
+        while not self._left.wait(heartbeat_seconds(self.store.lease_seconds)):
             try:
                 signals = self.store.heartbeat(self.claim)
                 if signals.cancel_requested or not signals.held:

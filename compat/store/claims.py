@@ -4,7 +4,6 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -133,6 +132,9 @@ class Claims:
                 raise InvalidStateTransitionError(
                     batch_id, "Cancelled", "Pending", "it was cancelled; start it under a new batch id"
                 )
+            if not run.ended:
+                # Its holder died; those that it left `running` run again, or don't.
+                ends.close_rows(connection, batch_id, RowStatus.FAILED, run.interrupted)
             generation = run.generation + 1
             retried = select(DocumentOutcome.document_id).where(
                 DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed"
@@ -248,21 +250,19 @@ class Claims:
             if run.dead:
                 ends.end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
 
-    def reconcile(self, batch_id: str, silent_since: datetime | None = None, reason: str | None = None) -> RowStatus:
+    def reconcile(self, batch_id: str, reason: str | None = None) -> RowStatus:
         """Writes down what a dead batch has come to: failed, or cancelled where that was asked for. Returns the row's status.
 
         A live batch is left alone, and so is one that has ended: of many who reconcile, one writes.
 
         Args:
             batch_id: The batch. Raises BatchNotFoundError.
-            silent_since: A moment at which its process is known to have ended. A batch that gave no heartbeat after it
-                is dead before its lease runs out; one that has is in other hands by now.
-            reason: What its process ended of.
+            reason: What its process ended of, where that is known. Then two missed heartbeats make it dead, not a whole
+                lease; one that gives them is in other hands by now, or its process has not ended.
         """
         with infrastructure(batch_id, "batch_run_dispatch"), self._database.write() as connection:
             run = self._locked(connection, batch_id)
-            silent = silent_since is not None and run.heartbeat_at <= silent_since
-            if run.ended or not (silent or run.dead):
+            if run.ended or not (run.dead or (reason is not None and run.silent)):
                 return RowStatus(run.status)
             return ends.end_abandoned(connection, run, reason or run.interrupted)
 

@@ -1,13 +1,15 @@
-"""The end of a batch as rows: the terminal event, then the terminal status, once."""
+"""The end of a batch as rows: the terminal event, then the terminal status, once; and no row of it stays `running`."""
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from compat.contracts import BatchCompleted, BatchEvent, BatchFailed, utc_now
 from compat.policy import CANCELLED_BY_USER
-from compat.status import TERMINAL, RowStatus
+from compat.status import SKIPPED, TERMINAL, RowStatus
 from compat.store import events
+from compat.store.reading import document_execution_id
 from compat.store.record import BatchRecord
-from compat.store.schema import BatchExecution, BatchRun, WorkflowExecution
+from compat.store.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowActivity, WorkflowExecution
+from compat.store.sql import IDS, blocks
 
 
 def end(connection: Connection, run: BatchRecord, status: RowStatus, error: str | None) -> RowStatus:
@@ -44,6 +46,7 @@ def end(connection: Connection, run: BatchRecord, status: RowStatus, error: str 
         .values(status=status, error=error, completed_at=now, output=output)
     )
     connection.execute(update(BatchRun).where(BatchRun.batch_id == run.batch_id).values(holder_token=None))
+    close_rows(connection, run.batch_id, status, error)
     return status
 
 
@@ -52,3 +55,32 @@ def end_abandoned(connection: Connection, run: BatchRecord, reason: str) -> RowS
     if run.cancel_requested:
         return end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
     return end(connection, run, RowStatus.FAILED, reason)
+
+
+def close_rows(connection: Connection, batch_id: str, status: RowStatus, reason: str | None) -> None:
+    """Let no row of the batch's documents stay `running`, where nobody works on the batch any more.
+
+    The row of an attempt that was cut off says `skipped`. Its document's row says `cancelled` of a cancelled batch, else
+    `failed`; the row of a document with an outcome, which lost its own last write, says what the outcome says.
+    """
+    without = RowStatus.CANCELLED if status == RowStatus.CANCELLED else RowStatus.FAILED
+    reason = reason or "the batch ended before this document did"
+    query = select(DocumentOutcome.document_id, DocumentOutcome.outcome).where(DocumentOutcome.batch_id == batch_id)
+    for some in blocks(connection.execute(query).all(), IDS):
+        outcomes = {document_execution_id(batch_id, row.document_id): row.outcome for row in some}
+        cut_off = [execution_id for execution_id, outcome in outcomes.items() if outcome is None]
+        connection.execute(
+            update(WorkflowActivity)
+            .where(WorkflowActivity.execution_id.in_(cut_off), WorkflowActivity.status == RowStatus.RUNNING)
+            .values(status=SKIPPED, error=reason, completed_at=utc_now())
+        )
+        running = select(WorkflowExecution.id).where(
+            WorkflowExecution.id.in_(outcomes), WorkflowExecution.status == RowStatus.RUNNING
+        )
+        for execution_id in connection.execute(running).scalars().all():
+            ended = {"succeeded": RowStatus.COMPLETED, "failed": RowStatus.FAILED}.get(outcomes[execution_id], without)
+            connection.execute(
+                update(WorkflowExecution)
+                .where(WorkflowExecution.id == execution_id)
+                .values(status=ended, error=None if ended == RowStatus.COMPLETED else reason, completed_at=utc_now())
+            )

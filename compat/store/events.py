@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from compat.contracts import ActivityProgress, BatchCompleted, BatchEvent, BatchFailed
 from compat.errors import WorkflowNotFoundError
 from compat.policy import ACTIVITY_NAME
+from compat.status import SKIPPED
 from compat.store.database import Database
 from compat.store.schema import BatchEventRow, BatchRun, WorkflowActivity, WorkflowExecution
 from compat.store.sql import insert_or_ignore
@@ -100,7 +101,7 @@ def document_progress(database: Database, execution_id: str) -> list[ActivityPro
         told.append(_progress(execution_id, "started", 0.0, "started", started_at))
         if status == "completed":
             told.append(_progress(execution_id, "completed", 1.0, "completed", completed_at))
-        elif status == "failed":
+        elif status in ("failed", SKIPPED):
             told.append(_progress(execution_id, "failed", 0.0, error or "failed", completed_at))
     return told
 

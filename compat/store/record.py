@@ -15,6 +15,14 @@ from compat.status import TERMINAL, RowStatus
 from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, WorkflowExecution
 from compat.store.sql import clock
 
+# The longest time between two heartbeats, and so the longest that a cancel outside of the store stays unseen.
+HEARTBEAT_SECONDS = 5.0
+
+
+def heartbeat_seconds(lease_seconds: float) -> float:
+    """Return how often a holder gives a sign of life."""
+    return min(lease_seconds / 4, HEARTBEAT_SECONDS)
+
 
 @dataclass(frozen=True)
 class BatchRecord:
@@ -111,6 +119,11 @@ class BatchRecord:
     def dead(self) -> bool:
         """Whether it has not ended and lost its holder: no heartbeat for a whole lease."""
         return not self.ended and self.silent_seconds >= self.lease_seconds
+
+    @property
+    def silent(self) -> bool:
+        """Whether its holder missed two heartbeats: enough for whoever knows that the holder's process has ended."""
+        return self.silent_seconds >= 2 * heartbeat_seconds(self.lease_seconds)
 
     @property
     def interrupted(self) -> str:

@@ -1,7 +1,7 @@
 """Dead batches ended: by their lease, by their flow run's end, and their shadow requests submitted."""
 
 import logging
-from datetime import datetime
+import time
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -14,6 +14,9 @@ from flows.engine.flow_runs import state_of
 from flows.shadow import submission
 
 log = logging.getLogger("knowledge_batch")
+
+# Seconds between two looks for a sign of life.
+LOOK_SECONDS = 0.2
 
 
 def reconcile(store: Store) -> dict[str, RowStatus]:
@@ -49,8 +52,21 @@ def settle(store: Store, batch_id: str, state: State[object]) -> RowStatus:
             log.debug("batch %s has ended, its flow run was cancelled later", batch_id)
     if said not in (RowStatus.CANCELLED, RowStatus.FAILED):
         return store.reconcile(batch_id)
-    moment: datetime = state.timestamp
-    return store.reconcile(batch_id, silent_since=moment, reason=f"Flow run {state.name}: {state.message or 'no reason given'}")
+    _wait_for_silence(store, batch_id)
+    return store.reconcile(batch_id, f"Flow run {state.name}: {state.message or 'no reason given'}")
+
+
+def _wait_for_silence(store: Store, batch_id: str) -> None:
+    """Wait until the batch has ended, given a sign of life, or missed two heartbeats.
+
+    When its flow run ended is a moment of Prefect's clock, which nobody compares with the database's. A process that
+    is there is heard within a heartbeat.
+    """
+    first = store.batch(batch_id)
+    batch = first
+    while not (batch.ended or batch.silent) and batch.heartbeat_at == first.heartbeat_at:
+        time.sleep(LOOK_SECONDS)
+        batch = store.batch(batch_id)
 
 
 @flow(name="reconcile", retries=0, persist_result=False)

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 import faults
 import flows
-from compat.contracts import BatchParams, Cancelled, Completed, Extracting, Failed, Pending, Resolving
+from compat.contracts import BatchParams, Cancelled, Completed, Extracting, Failed, Pending, PipelineConfig, Resolving
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
@@ -22,9 +22,10 @@ from compat.errors import (
 )
 from compat.modes import Decision, Mode
 from compat.recording.recorder import Recorder
-from compat.store import Claim, Store, events
+from compat.status import RowStatus
+from compat.store import Claim, Store, ends, events
 from compat.store.database import Database
-from compat.store.schema import BatchExecution, BatchRun, WorkflowExecution
+from compat.store.schema import BatchExecution, BatchRun, WorkflowActivity, WorkflowExecution
 
 LEGACY = Decision(Mode.LEGACY, "a test")
 
@@ -138,6 +139,111 @@ def test_a_batch_that_nobody_holds_is_cancelled_at_once(store: Store, claim: Cla
     assert isinstance(store.state("the batch"), Cancelled)
     with pytest.raises(InvalidStateTransitionError):
         store.resume("the batch", LEGACY)
+
+
+def statuses(store: Store) -> dict[str, Any]:
+    """Of the documents' rows and of the attempts'."""
+    with store.database.read() as connection:
+        query = select(WorkflowExecution.status).where(WorkflowExecution.workflow_type == "extraction")
+        documents = connection.execute(query.order_by(WorkflowExecution.input["documentId"].as_string())).scalars().all()
+        attempts = connection.execute(select(WorkflowActivity.status).order_by(WorkflowActivity.started_at)).scalars().all()
+    return {"documents": documents, "attempts": attempts}
+
+
+class DiesAtB(faults.ScriptedExtractor):
+    """Ends its thread at document b, as a process that is killed does."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> Any:
+        if config.document_id == "b":
+            raise KeyboardInterrupt
+        return super().run(text, ontology_content, config)
+
+
+@pytest.fixture
+def cut_off(store: Store, claim: Claim) -> Claim:
+    """A batch of which document a is extracted, and b was in work when the process died."""
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    recorder.attempt("a", DiesAtB())
+    with pytest.raises(KeyboardInterrupt):
+        recorder.attempt("b", DiesAtB())
+    assert statuses(store) == {"documents": ["completed", "running"], "attempts": ["completed", "running"]}
+    return claim
+
+
+@pytest.mark.parametrize(
+    ("ending", "says"),
+    [
+        ("failed by its holder", "failed"),
+        ("cancelled, and then failed by its holder", "cancelled"),
+        ("reconciled", "failed"),
+        ("cancelled when it was dead", "cancelled"),
+    ],
+)
+def test_no_row_of_a_batch_that_has_ended_says_running(store: Store, cut_off: Claim, ending: str, says: str) -> None:
+    match ending:
+        case "failed by its holder":
+            store.fail(cut_off, "the store was away")
+        case "cancelled, and then failed by its holder":
+            store.cancel("the batch")
+            store.fail(cut_off, "the store was away")
+        case "reconciled":
+            expire(store)
+            store.reconcile("the batch")
+        case _:
+            expire(store)
+            store.cancel("the batch")
+    assert store.batch("the batch").status == says
+    assert statuses(store) == {"documents": ["completed", says], "attempts": ["completed", "skipped"]}
+
+
+def test_a_dead_batch_that_is_resumed_begins_with_no_row_that_says_running(store: Store, cut_off: Claim) -> None:
+    expire(store)
+    again = Recorder(store, store.resume("the batch", LEGACY))
+    assert statuses(store) == {"documents": ["completed", "failed"], "attempts": ["completed", "skipped"]}
+    again.begin()
+    # Under the number that it had: what was cut off doesn't count.
+    assert again.attempt("b", faults.ScriptedExtractor()) == "succeeded"
+    again.finish()
+    assert statuses(store) == {"documents": ["completed", "completed"], "attempts": ["completed", "completed"]}
+
+
+def test_a_document_that_waited_for_its_next_attempt_is_cancelled_with_its_batch(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    recorder.attempt("a", faults.ScriptedExtractor())
+
+    class Fails:
+        def run(self, text: str, ontology_content: str, config: PipelineConfig) -> Any:
+            raise RuntimeError("no")
+
+    assert recorder.attempt("b", Fails()) == "unfinished"
+    store.cancel("the batch")
+    recorder.finish()
+    assert statuses(store) == {"documents": ["completed", "cancelled"], "attempts": ["completed", "failed"]}
+
+
+def test_a_documents_row_that_lost_its_last_write_says_at_the_end_what_its_outcome_says(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    for document_id in "ab":
+        recorder.attempt(document_id, faults.ScriptedExtractor())
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE knowledge_workflow_execution SET status = 'running' WHERE workflow_type = 'extraction'"))
+    recorder.finish()
+    assert statuses(store)["documents"] == ["completed", "completed"]
+
+
+def test_a_cancel_that_waits_for_the_end_finds_that_the_batch_has_ended(store: Store, claim: Claim) -> None:
+    Recorder(store, claim).begin()
+    with ThreadPoolExecutor(1) as pool, store.database.write() as connection:
+        ends.end(connection, store.held_by(connection, claim), RowStatus.COMPLETED, None)
+        waiting = pool.submit(store.cancel, "the batch")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        connection.commit()
+        with pytest.raises(InvalidStateTransitionError, match="is Completed"):
+            waiting.result(timeout=30)
 
 
 def test_a_finished_batch_is_not_cancelled(store: Store, claim: Claim) -> None:

@@ -18,7 +18,6 @@ from prefect.states import Cancelled, Crashed, Pending
 
 import faults
 import flows
-from compat.contracts import utc_now
 from compat.errors import OtherInputError
 from compat.store import Store
 from flows import deployed
@@ -115,9 +114,10 @@ def test_a_cancelled_batch_that_is_entered_again_stays_cancelled(tmp_path: Path)
         batch_id = deployed.batch_id_of(client.read_flow_run(flow_run_id))
     documents = deployed.sources.load(source)
     store = Store.from_settings()
-    store.claim(documents.request(batch_id, {}), flows.current_mode())
+    claim = store.claim(documents.request(batch_id, {}), flows.current_mode())
+    assert claim is not None
     store.cancel(batch_id)
-    store.reconcile(batch_id, silent_since=utc_now())
+    store.fail(claim, "its process was killed")
     assert enter(flow_run_id).is_cancelled()
     assert faults.knocks() == {}
 
