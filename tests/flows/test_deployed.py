@@ -179,7 +179,7 @@ def test_a_batch_ends_with_the_outermost_flow_run_that_it_is_served_in(mode: str
     child.kill()
     out, _ = child.communicate()
     outermost = out.split()[0]
-    assert Store.from_settings().flow_run_id("inside") == outermost
+    assert Store.from_settings().batch("inside").flow_run_id == outermost
     assert reconcile.reconcile(Store.from_settings()) == {}
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(outermost), Crashed(message="its process was killed"), force=True)
