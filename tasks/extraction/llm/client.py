@@ -30,6 +30,8 @@ log = logging.getLogger("knowledge_batch")
 OLLAMA_URL = "http://localhost:11434/v1"
 _OWN_KEY = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "ollama": "OLLAMA_API_KEY"}
 _NO_KEY = "no-key"
+# Their clients can be told nothing of retries once they are made.
+_RETRY_ALWAYS = frozenset({"bedrock", "cohere"})
 
 
 @dataclass(frozen=True)
@@ -198,12 +200,20 @@ def _model(endpoint: Endpoint) -> "Model":
 
 
 def _provider_of(key: str | None) -> Callable[[str], Any]:
-    """Makes pydantic-ai's provider of a name, with our key where there is one, else with the provider's own variable."""
-    from pydantic_ai.providers import infer_provider, infer_provider_class
+    """Return what makes pydantic-ai's provider of a name, with our key or the provider's own variable, and without retries."""
+    from pydantic_ai.providers import infer_provider_class
 
     def make(name: str) -> Any:
+        if name in _RETRY_ALWAYS:
+            advice = (
+                "its client retries by itself, beside the batch's policy; reach it by an OpenAI-compatible KNOWLEDGE_LLM_BASE_URL"
+            )
+            raise InvalidInputError([Problem("KNOWLEDGE_LLM_MODEL", name, advice)])
         kind: Any = infer_provider_class(name)
-        return kind(api_key=key) if key else infer_provider(name)
+        provider = kind(api_key=key) if key else kind()
+        if hasattr(provider.client, "max_retries"):
+            provider.client.max_retries = 0
+        return provider
 
     return make
 
