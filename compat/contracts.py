@@ -72,7 +72,9 @@ class BatchConfig(Payload):
     failure_policy: FailurePolicy = Field(
         FailurePolicy.CONTINUE, description="What a failed document does to the rest of the batch."
     )
-    max_retries: int = Field(2, ge=0, strict=True, description="Extra rounds for failed documents under retry-failed.")
+    max_retries: int = Field(
+        2, ge=0, le=1000, strict=True, description="Extra rounds for failed documents under retry-failed, 0 to 1,000."
+    )
     enable_entity_resolution: bool = Field(
         True, strict=True, description="Whether entities that mean the same are merged across documents."
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
 from compat.contracts import BatchConfig, FailurePolicy
@@ -52,19 +51,13 @@ def retry_policy(config: BatchConfig, base_seconds: float = 1.0) -> RetryPolicy:
     return RetryPolicy(owner, delays, sequential)
 
 
-def documents_per_task(config: BatchConfig, documents: int, setting: int | Literal["auto"] = "auto") -> int:
-    """How many documents one task run takes.
+def next_round(attempts: Mapping[str, int]) -> list[str]:
+    """Return the documents that retry-failed tries next: those with the fewest finished attempts, in the given order.
 
-    Prefect's server pays for every task run, so `auto` keeps a flow at 8 × concurrency of them at
-    most, the one that resolves entities included. Under abort-all it is one: documents that share
-    a task would share its retries.
+    ``attempts`` has every document without an outcome. By the fewest, rounds hold where a batch goes on elsewhere too.
     """
-    if retry_policy(config).sequential:
-        return 1
-    if setting != "auto":
-        return setting
-    task_runs = 8 * config.concurrency - (1 if config.enable_entity_resolution else 0)
-    return max(1, ceil(documents / task_runs))
+    fewest = min(attempts.values(), default=0)
+    return [document_id for document_id, finished in attempts.items() if finished == fewest]
 
 
 def terminal_status(successes: int, failures: int) -> Literal["completed", "failed"]:

@@ -1,7 +1,7 @@
 """Settings from the environment, read anew for every batch so that a switch works without a redeploy."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,9 +22,6 @@ class Settings(BaseSettings):
     workflow_enable_legacy_rollback: bool = Field(True, description="Whether a batch goes on in legacy when Prefect fails.")
     extractor: str = Field("rules", description="rules, llm, or package.module:factory.")
     retry_base_seconds: float = Field(1.0, ge=0, description="Seconds that the waits of 1, 2 and 4 are multiples of.")
-    documents_per_task: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="Documents a Prefect task run takes."
-    )
     prefect_timeout_seconds: float = Field(
         3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer before the engine gives up on it."
     )

@@ -100,7 +100,7 @@ def run_batch(
     mode: Literal["", "legacy", "engine", "shadow"] = "",
     failure_policy: FailurePolicy = FailurePolicy.CONTINUE,
     concurrency: Annotated[int, Field(ge=1, le=20)] = 3,
-    max_retries: Annotated[int, Field(ge=0)] = 2,
+    max_retries: Annotated[int, Field(ge=0, le=1000)] = 2,
     enable_entity_resolution: bool = True,
     only_new: bool = False,
     query: str = "",
@@ -120,7 +120,7 @@ def run_batch(
         mode: Who does the work. Empty: the switch decides (KNOWLEDGE_WORKFLOW_MODE, then knowledge-batch mode set).
         failure_policy: What a document that failed does to the rest of the batch.
         concurrency: Documents in work at the same time, 1 to 20.
-        max_retries: Further rounds for failed documents, 0 or more; heeded under retry-failed only.
+        max_retries: Further rounds for failed documents, 0 to 1,000; heeded under retry-failed only.
         enable_entity_resolution: Whether entities that mean the same are merged across documents.
         only_new: Whether documents whose text this ontology has extracted before are left out.
         query: The SQL whose rows are the documents, where the source is a database.

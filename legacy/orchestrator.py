@@ -1,11 +1,13 @@
 """The old orchestrator: three policies as loops over a bounded thread pool, then resolution, then the end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Lock
 
 from compat.contracts import Extractor, FailurePolicy
-from compat.recording.recorder import Outcome, Recorder
+from compat.policy import next_round
+from compat.recording.recorder import Outcome, Recorder, Started
 from legacy.activity import run_activity
 from tasks.extraction import resolve
 
@@ -30,7 +32,7 @@ def _abort_all(recorder: Recorder, extractor: Extractor) -> None:
     if recorder.any_failed():
         return
     for document_id in recorder.pending():
-        if run_activity(recorder, document_id, extractor) in ("failed", "stopped"):
+        if run_activity(recorder, document_id, recorder.start(document_id), extractor) in ("failed", "stopped"):
             return
 
 
@@ -39,7 +41,7 @@ def _retry_failed(recorder: Recorder, extractor: Extractor) -> None:
         pending = recorder.pending()
         if not pending or recorder.stopping:
             return
-        _each(recorder, pending, partial(recorder.attempt, extractor=extractor))
+        _each(recorder, next_round(pending), lambda _, started: recorder.work(started, extractor))
 
 
 _POLICIES = {
@@ -49,10 +51,19 @@ _POLICIES = {
 }
 
 
-def _each(recorder: Recorder, document_ids: Iterable[str], work: Callable[[str], Outcome]) -> None:
+def _each(recorder: Recorder, document_ids: Collection[str], work: Callable[[str, Started | Outcome], Outcome]) -> None:
     """Works on up to `concurrency` documents at a time. An error of the machinery stops the rest and is raised."""
+    line, in_order = iter(document_ids), Lock()
+
+    def next_document() -> Outcome:
+        # Taken and begun in one step: of two threads the one with the later document might be sooner.
+        with in_order:
+            document_id = next(line)
+            started = recorder.start(document_id)
+        return work(document_id, started)
+
     with ThreadPoolExecutor(recorder.claim.config.concurrency, thread_name_prefix="legacy") as pool:
-        futures = [pool.submit(work, document_id) for document_id in document_ids]
+        futures = [pool.submit(next_document) for _ in document_ids]
         try:
             for future in futures:
                 future.result()

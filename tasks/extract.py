@@ -1,53 +1,48 @@
-"""The Prefect task around the extraction of a shard of documents: the only place with retries."""
+"""The Prefect task around a lane of documents: the only place with retries."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 
 from compat.contracts import Extractor
 from compat.policy import RetryPolicy
 from compat.recording.recorder import Recorder
+from tasks.lanes import DocumentsUnfinishedError, Lane
 
 
-class DocumentsUnfinishedError(Exception):
-    """Documents of a shard have no outcome yet; another attempt is due."""
-
-
-class DocumentsFailedError(Exception):
-    """Documents of a shard failed for good. Every document of it has its outcome."""
-
-
-def attempt_documents(recorder: Recorder, document_ids: Sequence[str], extractor: Extractor) -> None:
-    """One attempt at every document of a shard that has no outcome yet.
-
-    Raises DocumentsUnfinishedError while attempts are left, then DocumentsFailedError where any failed.
-    """
-    outcomes = {document_id: recorder.attempt(document_id, extractor) for document_id in document_ids}
-    unfinished = [document_id for document_id, outcome in outcomes.items() if outcome == "unfinished"]
-    failed = [document_id for document_id, outcome in outcomes.items() if outcome == "failed"]
-    if unfinished:
-        raise DocumentsUnfinishedError(f"{len(unfinished)} of {len(document_ids)} documents go on: {_named(unfinished)}")
-    if failed:
-        raise DocumentsFailedError(f"{len(failed)} of {len(document_ids)} documents failed: {_named(failed)}")
+def work_lane(lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
+    """Try one document after another. Raises DocumentsUnfinishedError to be called again, DocumentsFailedError at the end."""
+    lanes = lane.lanes
+    while True:
+        with lanes.in_order:
+            document_id = lanes.take(lane)
+            if document_id is None:
+                break
+            started = recorder.start(document_id)
+        lanes.settle(lane, document_id, recorder.work(started, extractor))
+    lanes.rest(lane)
 
 
 def another_attempt_is_due(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Prefect's retry condition: only while a document of the shard has no outcome."""
+    """Prefect's retry condition: only while documents have no outcome."""
     # A plain function, since Prefect takes any other callable for "don't retry".
     return isinstance(state.result(raise_on_failure=False), DocumentsUnfinishedError)
 
 
 def _run_name() -> str:
-    return _named(task_run.get_parameters()["document_ids"], most=1)
+    lane: Lane = task_run.get_parameters()["lane"]
+    return lane.name
 
 
-def _named(document_ids: Sequence[str], most: int = 3) -> str:
-    more = len(document_ids) - most
-    return ", ".join(document_ids[:most]) + (f" and {more} more" if more > 0 else "")
+def _rename(name: str) -> None:
+    """Give this task run another name. Prefect's server takes it from the next state."""
+    context = TaskRunContext.get()
+    if context is not None:
+        context.task_run.name = name
 
 
 @task(
@@ -62,11 +57,16 @@ def _named(document_ids: Sequence[str], most: int = 3) -> str:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def extract_documents(document_ids: Sequence[str], recorder: Recorder, extractor: Extractor) -> None:
-    """Tries every document of a shard; Prefect's retries are the next attempts of those that failed."""
-    attempt_documents(recorder, document_ids, extractor)
+def extract_documents(lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
+    """Work on a lane's documents; Prefect's retries are the next attempts of those that failed."""
+    try:
+        work_lane(lane, recorder, extractor)
+    finally:
+        _rename(lane.name)
 
 
-def extraction_task(policy: RetryPolicy) -> Task[[Sequence[str], Recorder, Extractor], None]:
-    """The task with the retries of a policy."""
-    return extract_documents.with_options(retries=policy.retries, retry_delay_seconds=list(policy.delays) or 0)
+def extraction_task(policy: RetryPolicy) -> Task[[Lane, Recorder, Extractor], None]:
+    """Return the task with the retries of a policy."""
+    # A list for the activity's waits; Prefect refuses one of more than 50, and rounds don't wait.
+    waits = list(policy.delays) if policy.owner == "activity" else 0
+    return extract_documents.with_options(retries=policy.retries, retry_delay_seconds=waits)

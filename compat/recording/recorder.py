@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from pydantic import ValidationError
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from compat.contracts import (
     BatchCreated,
@@ -33,7 +33,7 @@ from compat.store.reading import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
 from compat.work import WORK, Work
 
-__all__ = ["Outcome", "Recorder", "Resolution"]
+__all__ = ["Outcome", "Recorder", "Resolution", "Started"]
 
 log = logging.getLogger("knowledge_batch")
 
@@ -112,12 +112,12 @@ class Recorder:
             event = BatchCreated(batch_id=claim.batch_id, total_documents=run.total_documents)
             events.emit(connection, "created", event)
 
-    def pending(self) -> list[str]:
-        """Ids of the documents without an outcome, in the order of the request."""
+    def pending(self) -> dict[str, int]:
+        """Return the documents without an outcome, in the order of the request, each with its finished attempts."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
             query = (
-                select(BatchDocument.document_id)
+                select(BatchDocument.document_id, func.coalesce(DocumentOutcome.attempts, 0).label("attempts"))
                 .outerjoin(
                     DocumentOutcome,
                     (DocumentOutcome.batch_id == BatchDocument.batch_id)
@@ -126,7 +126,7 @@ class Recorder:
                 .where(BatchDocument.batch_id == claim.batch_id, DocumentOutcome.outcome.is_(None))
                 .order_by(BatchDocument.position)
             )
-            return list(connection.execute(query).scalars())
+            return {row.document_id: row.attempts for row in connection.execute(query)}
 
     def any_failed(self) -> bool:
         """Whether some document has failed for good; under abort-all that ends the batch."""
@@ -212,20 +212,31 @@ class Recorder:
         killed and goes on elsewhere keeps every document's budget. ``unfinished`` asks the runtime
         for another attempt after the policy's wait.
         """
+        return self.work(self.start(document_id), extractor)
+
+    def start(self, document_id: str) -> Started | Outcome:
+        """Begin an attempt at a document; an outcome where it has one already, or where the batch is stopping.
+
+        Starts are recorded in the order of the calls, so callers on several threads take turns to keep the request's.
+        """
         if self.stopping:
             return "stopped"
         started = self._attempts.start(document_id)
+        if started == "stopped":
+            self.stop()
+        return started
+
+    def work(self, started: Started | Outcome, extractor: Extractor) -> Outcome:
+        """Do the work of an attempt that has begun, and record what came of it."""
         if not isinstance(started, Started):
-            if started == "stopped":
-                self.stop()
             return started
         clock = time.monotonic()
         config = PipelineConfig(
-            document_id=document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
+            document_id=started.document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
         )
         work = Work(
             batch_id=self.claim.batch_id,
-            document_id=document_id,
+            document_id=started.document_id,
             holder=self.claim.holder_token,
             generation=started.generation,
             attempt=started.number,

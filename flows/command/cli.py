@@ -126,7 +126,7 @@ def run(
         int, typer.Option(parser=whole_number, metavar="N", help="Documents in work at the same time, 1 to 20.")
     ] = 3,
     max_retries: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed.")
+        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed, 0 to 1,000.")
     ] = 2,
     no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
     batch_id: Annotated[str | None, typer.Option(help="The batch id; made where it isn't given.")] = None,

@@ -1,8 +1,8 @@
 """The engine: one Prefect flow a batch, three policies, task retries as the only retries."""
 
-from collections.abc import Iterator, Sequence
+from asyncio import CancelledError
 from contextlib import nullcontext, suppress
-from queue import Empty
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from prefect import flow
@@ -21,16 +21,21 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from compat.contracts import Extractor
 from compat.errors import PrefectUnavailableError
 from compat.parity.tape import Tape
-from compat.policy import documents_per_task
 from compat.recording.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Claim, Store
 from flows.engine import flow_runs, shown
 from flows.engine.embedded import stop_embedded_server, use_embedded_server
 from flows.engine.stops import stops_on_signals
-from tasks.extract import DocumentsFailedError, extraction_task
+from tasks.extract import extraction_task
 from tasks.extraction import load_extractor
+from tasks.lanes import DocumentsFailedError, Lane, Lanes, Places, Rounds
 from tasks.resolve import resolve_entities
+
+# How often a flow looks whether it was suspended while its lanes work, in seconds.
+LOOK_SECONDS = 1.0
+# What ends a thread past its except clauses for errors. Not Prefect's Pause, by which a suspended flow run ends.
+CRASHES = (SystemExit, GeneratorExit, CancelledError)
 
 # Whose batch a flow run works on: a caller's; or a shadow's, from the tape or from the extractor once more.
 Channel = Literal["batch", "tape", "live"]
@@ -131,7 +136,7 @@ def extract_batch(batch_id: str, holder_token: str, channel: Channel = "batch") 
         Recorder(store, claim, settings.retry_base_seconds, host.is_cancelled) as recorder,
     ):
         recorder.begin()
-        extract_pending(recorder, extractor_of(channel, settings, batch_id), settings)
+        extract_pending(recorder, extractor_of(channel, settings, batch_id))
         if recorder.claim.config.enable_entity_resolution and not recorder.stopping:
             resolve_entities(recorder)
         recorder.finish()
@@ -150,30 +155,61 @@ def extractor_of(channel: Channel, settings: Settings, batch_id: str) -> Extract
     return Tape(Store.from_settings(settings).database, batch_id, Store.of_shadows(settings).database)
 
 
-def extract_pending(recorder: Recorder, extractor: Extractor, settings: Settings) -> None:
-    """Sends the pending documents through task runs, in shards side by side, or one by one under abort-all."""
-    pending = recorder.pending()
-    size = documents_per_task(recorder.claim.config, len(pending), settings.documents_per_task)
-    task = extraction_task(recorder.policy)
-    if recorder.policy.sequential:
-        for shard in shards(pending, size):
-            if recorder.stopping or recorder.any_failed():
-                return
-            check(task.submit(shard, recorder, extractor))
+def extract_pending(recorder: Recorder, extractor: Extractor) -> None:
+    """Send the pending documents through lanes: at most `concurrency` task runs at a time, one under abort-all."""
+    policy, pending = recorder.policy, recorder.pending()
+    if policy.sequential and recorder.any_failed():
         return
-    for future in [task.submit(shard, recorder, extractor) for shard in shards(pending, size)]:
-        check(future)
-    if not recorder.stopping and recorder.pending():
+    lanes = Places(pending, ends_at_failure=policy.sequential) if policy.owner == "activity" else Rounds(pending)
+    run_lanes(lanes, 1 if policy.sequential else min(recorder.claim.config.concurrency, len(pending)), recorder, extractor)
+    if recorder.stopping or (policy.sequential and recorder.any_failed()):
+        return
+    if recorder.pending():
         raise EngineError("task runs ended and left documents without an outcome")
 
 
+def run_lanes(lanes: Lanes, places: int, recorder: Recorder, extractor: Extractor) -> None:
+    """Run a task run in each place, and a further one behind each that ends while documents are left."""
+    task = extraction_task(recorder.policy)
+    ended: SimpleQueue[Lane] = SimpleQueue()
+    at_work: dict[Lane, PrefectFuture[None]] = {}
+
+    def submit(place: int) -> None:
+        lane = Lane(lanes, place, places)
+        at_work[lane] = task.submit(lane, recorder, extractor)
+
+        def note_end(_: PrefectFuture[None]) -> None:
+            # Also where its body died; the others must not wait for it.
+            lanes.leave(lane)
+            ended.put(lane)
+
+        at_work[lane].add_done_callback(note_end)
+
+    try:
+        for place in range(1, places + 1):
+            submit(place)
+        while at_work:
+            try:
+                lane = ended.get(timeout=LOOK_SECONDS)
+            except Empty:
+                # Raises where the flow run was suspended.
+                next(iter(at_work.values())).wait(timeout=0.001)
+                continue
+            check(at_work.pop(lane))
+            if lanes.wants_lane and not recorder.stopping:
+                submit(lane.place)
+    finally:
+        # Whatever ended the flow, no lane may go on behind it.
+        lanes.close()
+
+
 def check(future: PrefectFuture[None]) -> None:
-    """Waits for a task run. A failed document is an outcome; any other failure is raised."""
+    """Look at a task run that has ended. A failed document is an outcome; any other failure is raised."""
     try:
         future.wait()
-    except SystemExit as crash:
-        # Said in a task run's thread, it ends that task run, not this process.
-        raise EngineError(f"a task run crashed: SystemExit: {crash}") from crash
+    except CRASHES as crash:
+        # Raised in a task run's thread, it ends that task run, not this process.
+        raise EngineError(f"a task run crashed: {type(crash).__name__}: {crash}") from crash
     error = future.state.result(raise_on_failure=False)
     if isinstance(error, DocumentsFailedError):
         return
@@ -181,9 +217,3 @@ def check(future: PrefectFuture[None]) -> None:
         raise error
     if isinstance(error, BaseException):
         raise EngineError(f"a task run crashed: {type(error).__name__}: {error}")
-
-
-def shards(document_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Consecutive runs of at most ``size`` documents."""
-    for start in range(0, len(document_ids), size):
-        yield document_ids[start : start + size]

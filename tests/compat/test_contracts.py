@@ -23,6 +23,7 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(config={"concurrency": "three"}), "config.concurrency", "'three'"),
         (with_(config={"concurrency": True}), "config.concurrency", "True"),
         (with_(config={"maxRetries": -1}), "config.maxRetries", "-1"),
+        (with_(config={"maxRetries": 1001}), "config.maxRetries", "1001"),
         (with_(config={"failurePolicy": "give-up"}), "config.failurePolicy", "'give-up'"),
         (with_(config={"failurepolicy": "abort-all"}), "config.failurepolicy", "unknown key"),
         (with_(batchId=""), "batchId", "''"),

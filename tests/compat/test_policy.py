@@ -3,7 +3,7 @@
 import pytest
 
 from compat.contracts import BatchConfig, FailurePolicy
-from compat.policy import documents_per_task, retry_policy, terminal_status
+from compat.policy import next_round, retry_policy, terminal_status
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,16 @@ def test_waits_are_multiples_of_the_base() -> None:
     assert retry_policy(BatchConfig(), base_seconds=0.5).delays == (0.5, 1.0, 2.0)
 
 
-@pytest.mark.parametrize("resolution", [True, False])
-@pytest.mark.parametrize("concurrency", [1, 3, 20])
-@pytest.mark.parametrize("documents", [0, 1, 7, 24, 25, 160, 500, 20_000])
-def test_task_runs_stay_at_eight_times_the_concurrency(documents: int, concurrency: int, resolution: bool) -> None:
-    config = BatchConfig(concurrency=concurrency, enable_entity_resolution=resolution)
-    size = documents_per_task(config, documents)
-    task_runs = -(-documents // size) + resolution
-    assert task_runs <= 8 * concurrency
-
-
-def test_abort_all_takes_one_document_a_task_whatever_the_setting() -> None:
-    assert documents_per_task(BatchConfig(failure_policy=FailurePolicy.ABORT_ALL), 500, 50) == 1
+@pytest.mark.parametrize(
+    ("attempts", "round_"),
+    [
+        ({}, []),
+        ({"b": 0, "a": 0}, ["b", "a"]),
+        ({"a": 1, "b": 0, "c": 2, "d": 0}, ["b", "d"]),
+    ],
+)
+def test_a_round_is_of_those_with_the_fewest_attempts_in_request_order(attempts: dict[str, int], round_: list[str]) -> None:
+    assert next_round(attempts) == round_
 
 
 @pytest.mark.parametrize(("successes", "failures", "status"), [(0, 0, "completed"), (1, 9, "completed"), (0, 1, "failed")])

@@ -129,21 +129,37 @@ def test_an_engine_batch_leaves_its_summary_its_documents_and_its_events(
     processes.wait_until(lambda: events_of(batch_id) == ["knowledge.batch.created", "knowledge.batch.completed"])
 
 
-@pytest.mark.parametrize("per_task", [("auto", {"a", "b", "c"}), ("2", {"a and 1 more", "c"})], ids=["one", "shards"])
-def test_a_task_run_is_named_after_its_documents(
-    per_task: tuple[str, set[str]], prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any
+@pytest.mark.parametrize(
+    ("policy", "concurrency", "named"),
+    [
+        # Behind a document in trouble a further lane takes its place, where documents are left.
+        ("continue-on-failure", 2, ["b", "d", "lane 1 of 2", "lane 2 of 2"]),
+        ("abort-all", 2, ["b", "d"]),
+        ("retry-failed", 1, ["lane 1 of 1: b, d"]),
+    ],
+)
+def test_a_task_run_is_named_after_its_lane_or_the_document_in_trouble(
+    policy: str, concurrency: int, named: list[str], prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    environment.setenv("KNOWLEDGE_DOCUMENTS_PER_TASK", per_task[0])
-    flows.run_batch(request_of([faults.document(name) for name in "abc"], "named"), "engine")
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run_of("named"))]))
+    documents = [
+        faults.document("a", seconds=0.2),
+        faults.document("b", fail=1),
+        faults.document("c", seconds=1.0),
+        faults.document("d", fail=faults.ALWAYS, how="ontology"),
+        faults.document("e", seconds=0.2),
+    ]
+    batch_id = f"named under {policy}"
+    flows.run_batch(request_of(documents, batch_id, failurePolicy=policy, concurrency=concurrency), "engine")
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run_of(batch_id))]))
 
-    def names() -> set[str]:
+    def names() -> list[str]:
         with get_client(sync_client=True) as client:
-            return {run.name for run in client.read_task_runs(flow_run_filter=of_run)}
+            found = {run.name: run.state for run in client.read_task_runs(flow_run_filter=of_run)}
+        # Task runs come late.
+        ended = all(state is not None and state.is_final() for state in found.values())
+        return sorted(name for name in found if not name.startswith("resolve-entities")) if ended else []
 
-    # Task runs come late.
-    processes.wait_until(lambda: per_task[1] <= names())
-    assert {name for name in names() if not name.startswith("resolve-entities")} == per_task[1]
+    processes.wait_until(lambda: names() == named, 30)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "engine"])

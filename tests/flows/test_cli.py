@@ -111,6 +111,7 @@ BAD_CALLS: list[tuple[list[str], str]] = [
     (["--concurrency", "three"], "'--concurrency': 'three' is no whole number"),
     (["--policy", "give-up"], "config.failurePolicy = 'give-up'"),
     (["--max-retries", "-1"], "config.maxRetries = -1"),
+    (["--max-retries", "1001"], "config.maxRetries = 1001"),
     (["--batch-id", ""], "batchId = ''"),
     (["--mode", "enigne"], "mode = 'enigne'"),
     (["--format", "yaml"], "format = 'yaml'"),
@@ -197,7 +198,6 @@ def test_a_bad_source_exits_2_names_what_is_wrong_and_writes_nothing(
     [
         ("KNOWLEDGE_WORKFLOW_MODE", "enigne"),
         ("KNOWLEDGE_LEASE_SECONDS", "-1"),
-        ("KNOWLEDGE_DOCUMENTS_PER_TASK", "none"),
         ("KNOWLEDGE_EXTRACTOR", "nowhere:factory"),
         ("KNOWLEDGE_DATABASE_URL", "mysql://here/x"),
     ],

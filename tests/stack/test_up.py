@@ -56,6 +56,7 @@ WRONG: dict[str, tuple[str, object, str]] = {
     "an unknown policy": ("failure_policy", "give-up", "is not one of"),
     "too much at once": ("concurrency", 21, "greater than the maximum of 20"),
     "fewer than no retries": ("max_retries", -1, "less than the minimum of 0"),
+    "more than a thousand retries": ("max_retries", 1001, "greater than the maximum of 1000"),
     "neither yes nor no": ("enable_entity_resolution", "perhaps", "is not of type 'boolean'"),
     "a number for a source": ("source", 7, "is not of type 'string'"),
     "no source": ("source", "", "should be non-empty"),
