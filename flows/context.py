@@ -1,9 +1,10 @@
 """What one call works with: made once at the door, and handed down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compat.contracts import Extractor
 from compat.modes import Decision, decide
+from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Store
 from compat.store.reading import infrastructure
@@ -22,6 +23,7 @@ class BatchContext:
         extractor: What does one document's work. Its factory was called for this batch and no other.
         decision: The mode, and who chose it.
         host: The flow run around the caller, or none.
+        stop: Where the batch is asked to stop, by a signal or by whoever called.
     """
 
     batch_id: str
@@ -30,9 +32,10 @@ class BatchContext:
     extractor: Extractor
     decision: Decision
     host: Host
+    stop: StopRequest = field(default_factory=StopRequest)
 
     @classmethod
-    def open(cls, batch_id: str, mode: str | None) -> "BatchContext":
+    def open(cls, batch_id: str, mode: str | None, stop: StopRequest | None = None) -> "BatchContext":
         """Return the context of a call that runs a batch. Everything that can be wrong is found before anything is written.
 
         Raises InvalidInputError for a mode or setting, ExtractorNotFoundError, and BatchInfrastructureError where the database
@@ -43,7 +46,7 @@ class BatchContext:
         decide(mode, settings.workflow_mode, None, None)
         extractor = load_extractor(settings.extractor, settings)
         store = open_store(batch_id, "batch_create_execution", settings)
-        return cls(batch_id, settings, store, extractor, decided(mode, settings, store), find_host())
+        return cls(batch_id, settings, store, extractor, decided(mode, settings, store), find_host(), stop or StopRequest())
 
 
 def open_store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:

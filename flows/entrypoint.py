@@ -24,7 +24,7 @@ from compat.contracts import (
 from compat.errors import InvalidInputError, Problem
 from compat.ids import new_id
 from compat.modes import Decision, decide, parse_mode
-from compat.recording.lease import CALL, live_leases
+from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Claim, Store, events, shadow_requests
 from compat.store.intake import Request
@@ -32,9 +32,6 @@ from flows.context import BatchContext, decided, open_store
 from flows.serving import serve
 
 log = logging.getLogger("knowledge_batch")
-
-# Seconds between two looks at a batch whose caller has been cancelled.
-LOOK_SECONDS = 0.1
 
 
 def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
@@ -53,8 +50,7 @@ def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) 
         InvalidStateTransitionError: The id bears other input, or has failed (resume it) or was cancelled.
         BatchInfrastructureError: Database or Prefect failed; what finished is stored and can be resumed.
     """
-    context = _run(BatchParams.parse(params), mode)
-    return context.store.result(context.batch_id)
+    return _run_to_result(BatchParams.parse(params), mode)
 
 
 async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
@@ -68,20 +64,15 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
     params = params.model_copy(update={"batch_id": params.batch_id or new_id("knowledge_batch_execution")})
     # A pool of its own: the loop's has few threads, and many batches would wait for each other.
     pool = ThreadPoolExecutor(1, thread_name_prefix=f"batch {params.batch_id}")
-    # Not known by its batch id: another task may be at work on that one.
-    call, context = object(), copy_context()
-    context.run(CALL.set, call)
-    work = asyncio.get_running_loop().run_in_executor(pool, context.run, run_batch, params, mode)
+    stop = StopRequest()
+    # With the caller's context variables, by which Prefect knows the flow run around it.
+    work = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, _run_to_result, params, mode, stop)
     pool.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        while not work.done():
-            # More than once: it may not have claimed its batch yet.
-            for lease in live_leases():
-                if lease.call is call:
-                    lease.stop("Interrupted: the task that awaited it was cancelled")
-            await asyncio.wait([work], timeout=LOOK_SECONDS)
+        stop.ask("Interrupted: the task that awaited it was cancelled")
+        await asyncio.wait([work])
         # Asked for, so that nobody complains of an error that was never looked at.
         work.exception()
         raise
@@ -189,8 +180,13 @@ def demote(reason: str | None) -> None:
     Store.from_settings().set_switch("demotion", reason)
 
 
-def _run(request: Request, mode: str | None) -> BatchContext:
-    context = BatchContext.open(request.batch_id or new_id("knowledge_batch_execution"), mode)
+def _run_to_result(params: BatchParams, mode: str | None, stop: StopRequest | None = None) -> BatchResult:
+    context = _run(params, mode, stop)
+    return context.store.result(context.batch_id)
+
+
+def _run(request: Request, mode: str | None, stop: StopRequest | None = None) -> BatchContext:
+    context = BatchContext.open(request.batch_id or new_id("knowledge_batch_execution"), mode, stop)
     claim = context.store.claim(request, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         serve(context, claim)

@@ -9,7 +9,7 @@ from compat.modes import Mode
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
-from flows.engine.stops import stops_on_signals
+from flows.engine.stops import STOPS
 from flows.shadow import submission
 
 log = logging.getLogger("knowledge_batch")
@@ -21,15 +21,18 @@ def serve(context: BatchContext, claim: Claim) -> None:
     Raises BatchInfrastructureError where the store fails, or the engine and there is no rollback, and LeaseLostError where
     another run took the batch over.
     """
+    failure: str | None = None
     try:
-        with stops_on_signals():
+        with STOPS.heeded(context.stop, context.store, claim):
             _note_flow_run(context, claim)
             if claim.mode == Mode.ENGINE:
-                reason = _run_engine(context, claim)
-                if reason is None:
-                    return
-                claim = _roll_back(context, claim, reason)
-            _run_legacy(context, claim)
+                failure = _run_engine(context, claim)
+            else:
+                _run_legacy(context, claim)
+        if failure is not None:
+            claim = _roll_back(context, claim, failure)
+            with STOPS.heeded(context.stop, context.store, claim):
+                _run_legacy(context, claim)
         if claim.mode == Mode.SHADOW:
             submission.request(context.store, claim.batch_id, claim.generation)
     except Exception:
@@ -49,7 +52,7 @@ def _note_flow_run(context: BatchContext, claim: Claim) -> None:
 
 
 def _run_legacy(context: BatchContext, claim: Claim) -> None:
-    with Recorder(context.store, claim, context.settings.retry_base_seconds, context.host.is_cancelled) as recorder:
+    with Recorder(context.store, claim, context.settings.retry_base_seconds, context.host.is_cancelled, context.stop) as recorder:
         legacy.run(recorder, context.extractor)
 
 
@@ -58,7 +61,7 @@ def _run_engine(context: BatchContext, claim: Claim) -> str | None:
     try:
         from flows.engine import extract_batch
 
-        extract_batch.run(claim)
+        extract_batch.run(context, claim)
     except (LeaseLostError, BatchInfrastructureError):
         # Another one has the batch, or the store is away: legacy couldn't go on either.
         raise

@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
 from threading import Event, Thread
-from weakref import WeakSet
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,44 +12,63 @@ from compat.store.record import heartbeat_seconds
 
 log = logging.getLogger("knowledge_batch")
 
-# The leases that this very process holds: what a signal to it is about.
-_LIVE: "WeakSet[Lease]" = WeakSet()
-
-# The call that a batch is worked on for, where its caller may want to stop that and nothing else; threads get it with a
-# copy of the context.
-CALL: ContextVar[object] = ContextVar("call", default=None)
 # How long the end of a batch waits for its watcher, in seconds.
 JOIN_SECONDS = 5.0
+
+
+class StopRequest:
+    """Asks a batch to stop: no document starts from then on, those in work finish. Remembered, however early it comes."""
+
+    def __init__(self) -> None:
+        self._asked = Event()
+        self.reason: str | None = None
+
+    def ask(self, reason: str | None = None) -> None:
+        """Ask for the stop. With a reason the batch ends as interrupted by it; the first reason stands."""
+        self.reason = self.reason or reason
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the batch is to stop."""
+        return self._asked.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until the stop is asked for. Return whether it is."""
+        return self._asked.wait(seconds)
 
 
 class Lease:
     """One batch's lease. As a context manager it is renewed in the background; leaving it ends that, and nothing else."""
 
-    def __init__(self, store: Store, claim: Claim, cancelled_elsewhere: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        claim: Claim,
+        cancelled_elsewhere: Callable[[], bool] = lambda: False,
+        stop: StopRequest | None = None,
+    ) -> None:
         """
         Args:
             store: Where the batch is.
             claim: Who holds it.
             cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
                 watcher; it may fail, which counts as no.
+            stop: Where whoever serves the batch may ask it to stop.
         """
         self.store = store
         self.claim = claim
-        self.call = CALL.get()
         self._cancelled_elsewhere = cancelled_elsewhere
-        self._stopping = Event()
-        self._interrupted: str | None = None
+        self._stop = stop or StopRequest()
         self._left = Event()
         self._watcher: Thread | None = None
 
     def __enter__(self) -> "Lease":
-        _LIVE.add(self)
         self._watcher = Thread(target=self._watch, name=f"lease of {self.claim.batch_id}", daemon=True)
         self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _LIVE.discard(self)
         self._left.set()
         if self._watcher is not None:
             # A store that is away may hold it up for long; it renews nothing that others took.
@@ -62,10 +79,10 @@ class Lease:
             try:
                 signals = self.store.heartbeat(self.claim)
                 if signals.cancel_requested or not signals.held:
-                    self._stopping.set()
+                    self._stop.ask()
                 elif self.is_cancelled_elsewhere():
                     self.store.cancel(self.claim.batch_id)
-                    self._stopping.set()
+                    self._stop.ask()
             except InvalidStateTransitionError:
                 # It ended in the meantime.
                 return
@@ -85,24 +102,18 @@ class Lease:
 
     def stop(self, reason: str | None = None) -> None:
         """Let no document start from now on; those in work finish. With a reason the batch ends as interrupted by it."""
-        self._interrupted = self._interrupted or reason
-        self._stopping.set()
+        self._stop.ask(reason)
 
     @property
     def stopping(self) -> bool:
         """Whether no further document may start."""
-        return self._stopping.is_set()
+        return self._stop.asked
 
     @property
     def interrupted(self) -> str | None:
         """What interrupts the batch, where something does."""
-        return self._interrupted
+        return self._stop.reason
 
     def pause(self, seconds: float) -> None:
         """Wait, or return early where the batch is stopping."""
-        self._stopping.wait(seconds)
-
-
-def live_leases() -> list[Lease]:
-    """Return the leases of the batches that this process is working on now."""
-    return list(_LIVE)
+        self._stop.wait(seconds)

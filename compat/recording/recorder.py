@@ -26,7 +26,7 @@ from compat.contracts import (
 from compat.errors import AttemptStoppedError, BatchInfrastructureError, ExtractorOutputError, StopBatchError, StoredError
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
-from compat.recording.lease import Lease
+from compat.recording.lease import Lease, StopRequest
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
 from compat.store.reading import infrastructure
@@ -61,6 +61,7 @@ class Recorder:
         claim: Claim,
         retry_base_seconds: float = 1.0,
         cancelled_elsewhere: Callable[[], bool] = lambda: False,
+        stop: StopRequest | None = None,
     ) -> None:
         """
         Args:
@@ -69,12 +70,13 @@ class Recorder:
             retry_base_seconds: What the waits of the owner `activity` are multiples of.
             cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
                 watcher; it may fail, which counts as no.
+            stop: Where whoever serves the batch may ask it to stop.
         """
         self.store = store
         self.claim = claim
         self.policy: RetryPolicy = retry_policy(claim.config, retry_base_seconds)
         self._attempts = AttemptWriter(store, claim, self.policy)
-        self.lease = Lease(store, claim, cancelled_elsewhere)
+        self.lease = Lease(store, claim, cancelled_elsewhere, stop)
         self._given_up = False
 
     def __enter__(self) -> "Recorder":

@@ -11,6 +11,7 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from compat.settings import Settings
+from flows.engine.stops import STOPS
 
 
 class EmbeddedServer(SubprocessASGIServer):
@@ -39,6 +40,7 @@ def use_embedded_server() -> None:
     """Where no API URL is set, makes Prefect's embedded server ours: Prefect keeps one an interpreter, the first that is made."""
     if not PREFECT_API_URL.value():
         EmbeddedServer()
+        STOPS.before_exit(stop_embedded_server)
 
 
 def stop_embedded_server() -> None:

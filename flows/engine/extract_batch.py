@@ -2,8 +2,10 @@
 
 from asyncio import CancelledError
 from contextlib import nullcontext, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -20,15 +22,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from compat.contracts import Extractor
 from compat.errors import PrefectUnavailableError
-from compat.parity.tape import Tape
 from compat.recording.recorder import Recorder
-from compat.settings import Settings
 from compat.store import Claim, Store
+from flows.context import BatchContext
 from flows.engine import flow_runs, shown
-from flows.engine.embedded import stop_embedded_server, use_embedded_server
-from flows.engine.stops import stops_on_signals
+from flows.engine.embedded import use_embedded_server
+from flows.engine.stops import STOPS
 from tasks.extract import extraction_task
-from tasks.extraction import load_extractor
 from tasks.lanes import DocumentsFailedError, Lane, Lanes, Places, Rounds
 from tasks.resolve import resolve_entities
 
@@ -37,8 +37,18 @@ LOOK_SECONDS = 1.0
 # What ends a thread past its except clauses for errors. Not Prefect's Pause, by which a suspended flow run ends.
 CRASHES = (SystemExit, GeneratorExit, CancelledError)
 
-# Whose batch a flow run works on: a caller's; or a shadow's, from the tape or from the extractor once more.
-Channel = Literal["batch", "tape", "live"]
+
+@dataclass(frozen=True)
+class Work:
+    """What a flow run works with: its caller's context and claim, and whether the batch is a shadow's."""
+
+    context: BatchContext
+    claim: Claim
+    is_shadow: bool
+
+
+# The flow stands in its caller's process, so what it works with needn't be parameters, which Prefect stores and shows.
+_WORK: ContextVar[Work] = ContextVar("work")
 
 
 def in_process(api_seconds: float) -> dict[Any, Any]:
@@ -56,29 +66,32 @@ class EngineError(Exception):
     """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
 
 
-def run(claim: Claim, channel: Channel = "batch") -> None:
-    """Works through what is missing of a batch in Prefect, in this process, and ends it.
+def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None:
+    """Work through what is missing of a batch in Prefect, in this process, and end it.
 
     Raises where the machinery fails; then the batch is as far as its rows say, and not ended.
     """
     use_embedded_server()
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
     threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
-    name = f"{claim.batch_id} ({'engine' if channel == 'batch' else 'shadow'})"
+    name = f"{claim.batch_id} ({'shadow' if is_shadow else 'engine'})"
     engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
     failure: object
-    api_seconds = Settings.load().prefect_timeout_seconds
+    api_seconds = context.settings.prefect_timeout_seconds
+    token = _WORK.set(Work(context, claim, is_shadow))
     with temporary_settings(in_process(api_seconds)):
         try:
             check_api(api_seconds)
-            state: State[Any] = engine(claim.batch_id, claim.holder_token, channel, return_state=True)
+            state: State[Any] = engine(claim.batch_id, return_state=True)
             failure = state.result(raise_on_failure=False)
         except Exception as error:
             # Prefect itself, which may also fail behind a batch that has ended as it should.
             failure = error
             drop_unsent_events()
+        finally:
+            _WORK.reset(token)
     # The row is the truth: a flow run may say Failed of a batch that ended, and Completed of none that didn't.
-    if not store_of(channel, Settings.load()).has_ended(claim.batch_id):
+    if not context.store.has_ended(claim.batch_id):
         raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
 
 
@@ -115,44 +128,29 @@ def check_api(seconds: float) -> None:
 
 
 @flow(name="extract-batch", retries=0, persist_result=False)
-def extract_batch(batch_id: str, holder_token: str, channel: Channel = "batch") -> State[Any]:
-    """Extracts the documents of a batch that have no outcome yet, resolves entities, and ends the batch.
+def extract_batch(batch_id: str) -> State[Any]:
+    """Extract the documents of a batch that have no outcome yet, resolve entities, and end the batch.
 
     Args:
-        batch_id: The batch, as stored.
-        holder_token: The token of the claim on it.
-        channel: batch: a caller's batch. tape or live: a shadow, which replays legacy's extractor or runs it again.
+        batch_id: The batch, which the process that runs this holds.
     """
-    settings = Settings.load()
-    store = store_of(channel, settings)
-    claim = store.held(batch_id, holder_token)
-    host = flow_runs.FlowRunHost.find()
+    work = _WORK.get()
+    context, claim = work.context, work.claim
+    store, host = context.store, flow_runs.FlowRunHost.find()
     store.note_flow_run(claim, str(host.flow_run_id))
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (
-        stops_on_signals(stop_embedded_server),
+        STOPS.taken(),
         # A shadow is nobody's batch: what it came to is told by its comparison.
-        shown.publish_progress(store, batch_id) if channel == "batch" else nullcontext(),
-        Recorder(store, claim, settings.retry_base_seconds, host.is_cancelled) as recorder,
+        nullcontext() if work.is_shadow else shown.publish_progress(store, batch_id),
+        Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
     ):
         recorder.begin()
-        extract_pending(recorder, extractor_of(channel, settings, batch_id))
-        if recorder.claim.config.enable_entity_resolution and not recorder.stopping:
+        extract_pending(recorder, context.extractor)
+        if claim.config.enable_entity_resolution and not recorder.stopping:
             resolve_entities(recorder)
         recorder.finish()
         return flow_runs.final_state(store, batch_id)
-
-
-def store_of(channel: Channel, settings: Settings) -> Store:
-    """Where a run's rows go: callers' batches to the store that everybody reads, shadows to their own."""
-    return Store.from_settings(settings) if channel == "batch" else Store.of_shadows(settings)
-
-
-def extractor_of(channel: Channel, settings: Settings, batch_id: str) -> Extractor:
-    """What does the documents' work: the configured extractor, or what it once said."""
-    if channel != "tape":
-        return load_extractor(settings.extractor)
-    return Tape(Store.from_settings(settings).database, batch_id, Store.of_shadows(settings).database)
 
 
 def extract_pending(recorder: Recorder, extractor: Extractor) -> None:

@@ -26,11 +26,15 @@ from compat.modes import Decision, Mode
 from compat.parity import archive, gate, grounds
 from compat.parity.baseline import Subject
 from compat.parity.report import Channel, ParityReport, Verdict, compare_batch, engine_failed, no_comparison
+from compat.parity.tape import Tape
 from compat.parity.versions import versions
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
+from flows.context import BatchContext
 from flows.engine import extract_batch as batch
+from flows.host import find_host
 from flows.shadow.submission import RUN_NAME
+from tasks.extraction import load_extractor
 
 # What a person reads in the list of runs.
 NAMES: dict[Verdict, str] = {"parity": "Parity", "diverged": "Diverged", "inconclusive": "Inconclusive"}
@@ -61,24 +65,28 @@ def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> P
 
 
 def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> ParityReport:
+    settings = Settings.load()
+    extractor = Tape(main.database, batch_id, shadow.database) if channel == "tape" else load_extractor(settings.extractor)
+    decision = Decision(Mode.ENGINE, f"the shadow of what legacy served, channel {channel}")
+    context = BatchContext(batch_id, settings, shadow, extractor, decision, find_host())
     grounds.clear(shadow, batch_id)
-    claim = shadow.claim(main.request(batch_id), Decision(Mode.ENGINE, f"the shadow of what legacy served, channel {channel}"))
+    claim = shadow.claim(main.request(batch_id), decision)
     assert claim is not None  # noqa: S101 -- its rows were cleared, so nothing of it is completed
     try:
-        batch.run(claim, channel)
+        batch.run(context, claim, is_shadow=True)
     except (PrefectUnavailableError, BatchInfrastructureError, LeaseLostError, InvalidInputError):
         # Prefect, the store or a setting: nothing that the engine could be blamed for.
         raise
     except Exception as error:
-        batch.check_api(Settings.load().prefect_timeout_seconds)
+        batch.check_api(settings.prefect_timeout_seconds)
         archive.save(shadow.database, engine_failed(main, batch_id, channel, error))
         raise
     if (ended := grounds.ended_early(shadow, batch_id)) is not None:
         return no_comparison(main, batch_id, channel, f"its shadow did not run to its end: {ended}")
     baseline = None
     if channel == "live":
-        policy, extractor = main.config(batch_id).failure_policy.value, Settings.load().extractor
-        subject = Subject(main.ontologies_hash(batch_id), policy, extractor, versions().code)
+        policy = main.config(batch_id).failure_policy.value
+        subject = Subject(main.ontologies_hash(batch_id), policy, settings.extractor, versions().code)
         baseline = archive.newest_baseline(shadow.database, subject)
     return compare_batch(main, shadow, batch_id, channel, baseline=baseline)
 

@@ -23,10 +23,10 @@ from compat.ids import content_hash
 from compat.modes import Decision, Mode
 from compat.parity import archive
 from compat.parity.report import ParityReport, compare_batch
-from compat.recording.lease import live_leases
 from compat.store import Store, shadow_requests
 from compat.store.database import Database
 from compat.store.schema import Base, BatchExecution, TapeRow, WorkflowExecution
+from flows.engine.stops import STOPS
 from flows.shadow import submission
 from flows.shadow.comparison import run_shadow, shadow_batch
 from flows.shadow.submission import SLOTS
@@ -198,8 +198,7 @@ def interrupted(request: dict[str, Any], mode: str) -> None:
     """Runs a batch that is told to stop once its documents are in work."""
     flows.start_batch(request, mode)
     processes.wait_until(lambda: bool(faults.knocks()))
-    for lease in live_leases():
-        lease.stop("Interrupted by a test")
+    STOPS.ask_all("Interrupted by a test")
     processes.wait_until(lambda: type(flows.get_status(request["batchId"])).__name__ == "Failed")
 
 

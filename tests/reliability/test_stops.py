@@ -13,8 +13,8 @@ import pytest
 import faults
 import flows
 from compat.contracts import BatchFailed, Failed
-from compat.recording.lease import live_leases
 from compat.store import Store
+from flows.engine.stops import STOPS
 
 
 def slow(count: int, seconds: float) -> list[dict[str, str]]:
@@ -123,8 +123,7 @@ def test_a_cancel_in_prefect_stops_the_batch(request_of: Any, environment: pytes
 def test_a_stop_behind_the_last_document_leaves_the_resolution_to_a_resume(mode: str, request_of: Any) -> None:
     flows.start_batch(request_of([faults.document("a", seconds=1.0), faults.document("b", seconds=1.0)], "unresolved"), mode)
     processes.wait_until(lambda: sum(faults.knocks().values()) == 2)
-    for lease in live_leases():
-        lease.stop("Interrupted by a test")
+    STOPS.ask_all("Interrupted by a test")
     processes.wait_until(lambda: type(flows.get_status("unresolved")).__name__ == "Failed")
     flows.resume_batch("unresolved", mode)
     told = [type(event).__name__ for event in flows.subscribe("unresolved")]
