@@ -1,11 +1,32 @@
-"""The named errors (CONTRACT 7), each terminal or transient, each ending with what to do next."""
+"""The named errors (CONTRACT 7) as a tree: four branches to catch, each with its exit code, each error with what to do next.
+
+A class names its fields once, as annotations; its constructor takes them in that order. ``str`` of an error is its message.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
+from enum import IntEnum
 from importlib import import_module
-from typing import ClassVar
+from inspect import get_annotations
+from typing import Any, ClassVar, Self, dataclass_transform
+
+from compat.keepable import keepable, keepable_text, text_of
 
 
+class Exit(IntEnum):
+    """The exit codes of the command."""
+
+    COMPLETED = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    ALREADY_RUNNING = 3
+    INFRASTRUCTURE = 4
+    NOT_FOUND = 5
+    CANCELLED = 6
+
+
+@dataclass_transform(eq_default=False)
 class KnowledgeBatchError(Exception):
     """Base of every error that this package raises on purpose.
 
@@ -15,12 +36,56 @@ class KnowledgeBatchError(Exception):
     """
 
     terminal: ClassVar[bool] = True
+    exit_code: ClassVar[Exit] = Exit.FAILED
 
     # The fields of the error, in the order of its constructor.
     fields: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls) -> None:
+        """Make the constructor from the class's annotations, as a dataclass has it; a class that writes its own keeps it."""
+        if get_annotations(cls) and "__init__" not in cls.__dict__:
+            # Without eq: an error is equal to itself alone.
+            dataclass(eq=False)(cls)
+            cls.fields = tuple(field.name for field in fields_of(cls))  # type: ignore[arg-type]
+
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), tuple(getattr(self, name) for name in self.fields)
+
+    @classmethod
+    def from_stored(cls, values: Sequence[Any]) -> Self:
+        """Return the error whose fields came back from the store."""
+        return cls(*values)
+
+
+# --- Branches ---------------------------------------------------------------------------------------------------------
+
+
+class Refused(KnowledgeBatchError):
+    """What was asked for can't be done as it was asked; the caller changes the request."""
+
+    exit_code = Exit.BAD_INPUT
+
+
+class Conflict(KnowledgeBatchError):
+    """Somebody else has the batch now."""
+
+    exit_code = Exit.ALREADY_RUNNING
+
+
+class NotFound(KnowledgeBatchError):
+    """What was asked for is not stored here."""
+
+    exit_code = Exit.NOT_FOUND
+
+
+class Infrastructure(KnowledgeBatchError):
+    """Something around the documents failed; the same call may succeed later."""
+
+    terminal = False
+    exit_code = Exit.INFRASTRUCTURE
+
+
+# --- Refused ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -32,182 +97,215 @@ class Problem:
     advice: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        shown = text_of(self.value, repr)
         if len(shown) > 80:
             shown = shown[:77] + "..."
         return f"{self.field} = {shown}: {self.advice}"
 
 
-class InvalidInputError(KnowledgeBatchError, ValueError):
+class InvalidInputError(Refused, ValueError):
     """The caller's input is refused; nothing was written. ``problems`` names every field at fault."""
 
-    fields = ("problems",)
+    problems: Sequence[Problem]
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(str(problem) for problem in self.problems))
+    def __post_init__(self) -> None:
+        self.problems = tuple(self.problems)
 
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.problems))
 
-class SchemaVersionError(KnowledgeBatchError):
-    """The database's tables are of another version than this code. ``found`` is None where there are none."""
-
-    fields = ("namespace", "found", "wanted")
-
-    def __init__(self, namespace: str, found: str | None, wanted: str) -> None:
-        self.namespace = namespace
-        self.found = found
-        self.wanted = wanted
-        if found is None or found < wanted:
-            has = f"has schema {found}" if found else "has no tables of knowledge-batch"
-            what = f"{has} and this code wants {wanted}; run: knowledge-batch db upgrade"
-        else:
-            what = f"has schema {found}, written by a newer knowledge-batch than this one ({wanted}); install that one"
-        super().__init__(f"The database at KNOWLEDGE_DATABASE_URL ({namespace}) {what}")
+    @classmethod
+    def from_stored(cls, values: Sequence[Any]) -> Self:
+        """Return the error; its problems were stored as their fields."""
+        return cls([Problem(**problem) for problem in values[0]])
 
 
-class BatchAlreadyRunningError(KnowledgeBatchError):
-    """Another run holds this batch; its lease is alive."""
-
-    fields = ("batch_id",)
-
-    def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(
-            f"Batch {batch_id} is running; wait for it (knowledge-batch events {batch_id} --follow) "
-            f"or cancel it (knowledge-batch cancel {batch_id})"
-        )
-
-
-class BatchNotFoundError(KnowledgeBatchError):
-    """No batch of this id is stored."""
-
-    fields = ("batch_id",)
-
-    def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(f"No batch {batch_id} is stored here; knowledge-batch list shows what is")
-
-
-class InvalidStateTransitionError(KnowledgeBatchError):
+class InvalidStateTransitionError(Refused):
     """The batch can't go from the state it is in to the one that was asked for."""
 
-    fields = ("batch_id", "current_state", "attempted_state", "hint")
+    batch_id: str
+    current_state: str
+    attempted_state: str
+    hint: str | None = None
 
-    def __init__(self, batch_id: str, current_state: str, attempted_state: str, hint: str | None = None) -> None:
-        self.batch_id = batch_id
-        self.current_state = current_state
-        self.attempted_state = attempted_state
-        self.hint = hint
-        super().__init__(
-            f"Batch {batch_id} is {current_state} and can't become {attempted_state}; "
-            + (hint or f"knowledge-batch status {batch_id} shows where it stands")
-        )
+    def __str__(self) -> str:
+        hint = self.hint or f"knowledge-batch status {self.batch_id} shows where it stands"
+        return f"Batch {self.batch_id} is {self.current_state} and can't become {self.attempted_state}; {hint}"
 
 
 class OtherInputError(InvalidStateTransitionError):
     """The batch's id bears other input than this; what is stored under it is somebody else's, or from before a change."""
 
-    def __init__(
-        self,
-        batch_id: str,
-        current_state: str,
-        attempted_state: str = "Pending",
-        hint: str | None = "this id bears other input; choose another batch id",
-    ) -> None:
-        super().__init__(batch_id, current_state, attempted_state, hint)
+    attempted_state: str = "Pending"
+    hint: str | None = "this id bears other input; choose another batch id"
 
 
-class BatchInfrastructureError(KnowledgeBatchError):
-    """Something around the documents failed (database, Prefect): what finished is kept, and the batch can be resumed."""
+class OntologyParseError(Refused):
+    """An ontology that can't be read. Terminal: the same text won't parse next time either."""
 
-    terminal = False
-    fields = ("batch_id", "operation", "reason")
+    message: str
+    format: str = "turtle"
+    cause: str = ""
 
-    def __init__(self, batch_id: str, operation: str, reason: str) -> None:
-        self.batch_id = batch_id
-        self.operation = operation
-        self.reason = reason
-        super().__init__(
-            f"Batch {batch_id}: {operation} failed: {reason}; what finished is stored, "
-            f"go on with knowledge-batch resume {batch_id}"
+    def __str__(self) -> str:
+        return self.message
+
+
+class ExtractorNotFoundError(Refused):
+    """``KNOWLEDGE_EXTRACTOR`` names an extractor that can't be loaded."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"KNOWLEDGE_EXTRACTOR = {self.name!r} can't be loaded: {self.reason}; "
+            "set it to rules, or to package.module:factory of something importable"
         )
 
 
-class PrefectUnavailableError(KnowledgeBatchError):
+# --- Conflict ---------------------------------------------------------------------------------------------------------
+
+
+class BatchAlreadyRunningError(Conflict):
+    """Another run holds this batch; its lease is alive."""
+
+    batch_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"Batch {self.batch_id} is running; wait for it (knowledge-batch events {self.batch_id} --follow) "
+            f"or cancel it (knowledge-batch cancel {self.batch_id})"
+        )
+
+
+class LeaseLostError(Conflict):
+    """This run no longer holds the batch: it was taken over, or has ended. It must write nothing more."""
+
+    batch_id: str
+
+    def __str__(self) -> str:
+        return f"Batch {self.batch_id} is no longer held by this run; knowledge-batch status {self.batch_id} tells who has it"
+
+
+# --- Not found --------------------------------------------------------------------------------------------------------
+
+
+class BatchNotFoundError(NotFound):
+    """No batch of this id is stored."""
+
+    batch_id: str
+
+    def __str__(self) -> str:
+        return f"No batch {self.batch_id} is stored here; knowledge-batch list shows what is"
+
+
+class WorkflowNotFoundError(NotFound):
+    """No execution row of this id."""
+
+    execution_id: str
+
+    def __str__(self) -> str:
+        return f"No execution {self.execution_id} is stored here; knowledge-batch list shows the batches that are"
+
+
+# --- Infrastructure ---------------------------------------------------------------------------------------------------
+
+# What to do next, by the operation that failed; after any other one, the batch is stored and can be resumed.
+_NEXT = {
+    "batch_create_execution": "see that the database at KNOWLEDGE_DATABASE_URL runs, then start the batch again",
+    "batch_get_status": "see that the database at KNOWLEDGE_DATABASE_URL runs, then ask again",
+}
+
+
+class BatchInfrastructureError(Infrastructure):
+    """Something around the documents failed (database, Prefect): what finished is kept, and the batch can be resumed."""
+
+    batch_id: str
+    operation: str
+    reason: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        following = f"what finished is stored, go on with knowledge-batch resume {self.batch_id}"
+        hint = self.hint or _NEXT.get(self.operation, following)
+        return f"Batch {self.batch_id}: {self.operation} failed: {self.reason}; {hint}"
+
+
+class StoreUnavailableError(Infrastructure):
+    """The database failed at something that is about no single batch. ``reason`` is its first cause, in one line."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The database at KNOWLEDGE_DATABASE_URL failed: {self.reason}; see that it runs, then try again"
+
+
+class UnkeepableDataError(Infrastructure):
+    """The database runs, and refuses what was to be written. ``reason`` is its first cause, in one line."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The database at KNOWLEDGE_DATABASE_URL can't keep what was to be written: {self.reason}; mend what made it"
+
+
+class SchemaVersionError(Infrastructure):
+    """The database's tables are of another version than this code. ``found`` is None where there are none."""
+
+    terminal = True
+    namespace: str
+    found: str | None
+    wanted: str
+
+    def __str__(self) -> str:
+        if self.found is None or self.found < self.wanted:
+            has = f"has schema {self.found}" if self.found else "has no tables of knowledge-batch"
+            what = f"{has} and this code wants {self.wanted}; run: knowledge-batch db upgrade"
+        else:
+            what = f"has schema {self.found}, written by a newer knowledge-batch than this one ({self.wanted}); install that one"
+        return f"The database at KNOWLEDGE_DATABASE_URL ({self.namespace}) {what}"
+
+
+class PrefectUnavailableError(Infrastructure):
     """Prefect's API can't be reached, or refuses what was asked of it."""
 
-    terminal = False
-    fields = ("api", "reason")
+    api: str
+    reason: str
 
-    def __init__(self, api: str, reason: str) -> None:
-        self.api = api
-        self.reason = reason
-        super().__init__(
-            f"Prefect's API at {api} failed: {reason}; "
+    def __str__(self) -> str:
+        return (
+            f"Prefect's API at {self.api} failed: {self.reason}; "
             "start a server (knowledge-batch up) or mend PREFECT_API_URL, then try again"
         )
 
 
-class WorkflowNotFoundError(KnowledgeBatchError):
-    """No execution row of this id."""
-
-    fields = ("execution_id",)
-
-    def __init__(self, execution_id: str) -> None:
-        self.execution_id = execution_id
-        super().__init__(f"No execution {execution_id} is stored here; knowledge-batch list shows the batches that are")
+# --- A document's failures, which end no call -------------------------------------------------------------------------
 
 
 class ActivityFailedError(KnowledgeBatchError):
     """A document's activity failed for good, on its attempt number ``attempt`` (from 1)."""
 
-    fields = ("execution_id", "activity_name", "attempt", "cause")
+    execution_id: str
+    activity_name: str
+    attempt: int
+    cause: str
 
-    def __init__(self, execution_id: str, activity_name: str, attempt: int, cause: str) -> None:
-        self.execution_id = execution_id
-        self.activity_name = activity_name
-        self.attempt = attempt
-        self.cause = cause
-        super().__init__(
-            f"{activity_name} of {execution_id} failed on attempt {attempt}: {cause}; mend the cause, then resume the batch"
-        )
-
-
-class OntologyParseError(KnowledgeBatchError):
-    """An ontology that can't be read. Terminal: the same text won't parse next time either."""
-
-    fields = ("message", "format", "cause")
-
-    def __init__(self, message: str, format: str = "turtle", cause: str = "") -> None:
-        self.message = message
-        self.format = format
-        self.cause = cause
-        super().__init__(message)
-
-
-class ExtractorNotFoundError(KnowledgeBatchError):
-    """``KNOWLEDGE_EXTRACTOR`` names an extractor that can't be loaded."""
-
-    fields = ("name", "reason")
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name = name
-        self.reason = reason
-        super().__init__(
-            f"KNOWLEDGE_EXTRACTOR = {name!r} can't be loaded: {reason}; "
-            "set it to rules, or to package.module:factory of something importable"
+    def __str__(self) -> str:
+        return (
+            f"{self.activity_name} of {self.execution_id} failed on attempt {self.attempt}: {self.cause}; "
+            "mend the cause, then resume the batch"
         )
 
 
 class ExtractorOutputError(KnowledgeBatchError):
-    """An extractor returned what is no ExtractionResult. Transient: what a model returns may be right the next time."""
+    """An extractor returned what is no ExtractionResult, or what can't be kept. Transient: a model may do better next time."""
 
     terminal = False
-    fields = ("reason",)
+    reason: str
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"the extractor returned no ExtractionResult ({reason}); mend its factory, then resume the batch")
+    def __str__(self) -> str:
+        return f"the extractor returned no ExtractionResult ({self.reason}); mend its factory, then resume the batch"
 
 
 class AttemptStoppedError(KnowledgeBatchError):
@@ -215,8 +313,8 @@ class AttemptStoppedError(KnowledgeBatchError):
 
     terminal = False
 
-    def __init__(self) -> None:
-        super().__init__("the batch is ending; what the extractor has so far is stored, resume the batch to go on")
+    def __str__(self) -> str:
+        return "the batch is ending; what the extractor has so far is stored, resume the batch to go on"
 
 
 class StopBatchError(KnowledgeBatchError):
@@ -225,21 +323,13 @@ class StopBatchError(KnowledgeBatchError):
     It costs the document no attempt: no further one starts, the batch ends as failed with this reason, and can be resumed.
     """
 
-    fields: ClassVar[tuple[str, ...]] = ("reason",)
+    reason: str
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    def __str__(self) -> str:
+        return self.reason
 
 
-class LeaseLostError(KnowledgeBatchError):
-    """This run no longer holds the batch: it was taken over, or has ended. It must write nothing more."""
-
-    fields = ("batch_id",)
-
-    def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(f"Batch {batch_id} is no longer held by this run; knowledge-batch status {batch_id} tells who has it")
+# --- Errors in the store ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -253,15 +343,14 @@ class StoredError:
 
     @classmethod
     def of(cls, error: BaseException) -> "StoredError":
+        """Return what can be kept of any error, however little it lets itself be looked at."""
         if isinstance(error, ReplayedError):
             return error.stored
         values: tuple[object, ...] = ()
         if isinstance(error, KnowledgeBatchError):
-            values = tuple(getattr(error, name) for name in error.fields)
+            values = tuple(keepable(getattr(error, name, None)) for name in error.fields)
         kind = type(error)
-        # What a database can't keep must not turn one document's failure into the batch's.
-        message = str(error).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
-        return cls(f"{kind.__module__}:{kind.__qualname__}", message, is_terminal(error), values)
+        return cls(keepable_text(f"{kind.__module__}:{kind.__qualname__}"), text_of(error), is_terminal(error), values)
 
     @property
     def text(self) -> str:
@@ -281,7 +370,9 @@ class StoredError:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             return RuntimeError(self.text)
         try:
-            return kind(*self.args) if self.args else kind(self.message)
+            if not self.args:
+                return kind(self.message)
+            return kind.from_stored(self.args) if issubclass(kind, KnowledgeBatchError) else kind(*self.args)
         except Exception:  # a foreign class may want other arguments; its text must not be lost for that
             return RuntimeError(self.text)
 
@@ -296,4 +387,7 @@ class ReplayedError(Exception):
 
 def is_terminal(error: BaseException) -> bool:
     """Whether another attempt can't change this error."""
-    return bool(getattr(error, "terminal", False))
+    try:
+        return bool(getattr(error, "terminal", False))
+    except Exception:  # a property of a foreign class; an error that can't say is tried again
+        return False

@@ -7,7 +7,7 @@ from compat.modes import Decision, decide
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Store
-from compat.store.reading import infrastructure
+from compat.store.failures import infrastructure
 from flows.host import Host, find_host
 from tasks.extraction import load_extractor
 

@@ -32,7 +32,8 @@ def _abort_all(recorder: Recorder, extractor: Extractor) -> None:
     if recorder.any_failed():
         return
     for document_id in recorder.pending():
-        if run_activity(recorder, document_id, recorder.start(document_id), extractor) in ("failed", "stopped"):
+        # In a thread, as under the other policies: signals and cancels arrive in this one, and what an extractor raises doesn't.
+        if _each(recorder, [document_id], partial(run_activity, recorder, extractor=extractor)) in (["failed"], ["stopped"]):
             return
 
 
@@ -51,7 +52,7 @@ _POLICIES = {
 }
 
 
-def _each(recorder: Recorder, document_ids: Collection[str], work: Callable[[str, Started | Outcome], Outcome]) -> None:
+def _each(recorder: Recorder, document_ids: Collection[str], work: Callable[[str, Started | Outcome], Outcome]) -> list[Outcome]:
     """Works on up to `concurrency` documents at a time. An error of the machinery stops the rest and is raised."""
     line, in_order = iter(document_ids), Lock()
 
@@ -65,8 +66,7 @@ def _each(recorder: Recorder, document_ids: Collection[str], work: Callable[[str
     with ThreadPoolExecutor(recorder.claim.config.concurrency, thread_name_prefix="legacy") as pool:
         futures = [pool.submit(next_document) for _ in document_ids]
         try:
-            for future in futures:
-                future.result()
+            return [future.result() for future in futures]
         except BaseException:
             recorder.stop()
             raise

@@ -107,11 +107,12 @@ class UnkeepableFieldError(KnowledgeBatchError):
     """A named error with fields that JSON can't keep."""
 
     terminal = False
-    fields = ("service", "limit", "names")
+    service: object
+    limit: object
+    names: object
 
-    def __init__(self, service: object, limit: object, names: object) -> None:
-        self.service, self.limit, self.names = service, limit, names
-        super().__init__("the service refused")
+    def __str__(self) -> str:
+        return "the service refused"
 
 
 class StoppedHardError(BaseException):

@@ -13,12 +13,11 @@ from compat.store.schema import DocumentOutcome, TapeRow
 class TapeGapError(KnowledgeBatchError):
     """The engine asked for an attempt that legacy did not make, or whose output was not kept."""
 
-    fields = ("document_id", "attempt")
+    document_id: str
+    attempt: int
 
-    def __init__(self, document_id: str, attempt: int) -> None:
-        self.document_id = document_id
-        self.attempt = attempt
-        super().__init__(f"The tape has no attempt {attempt} of document {document_id}; look at what legacy did with it")
+    def __str__(self) -> str:
+        return f"The tape has no attempt {self.attempt} of document {self.document_id}; look at what legacy did with it"
 
 
 class Tape:

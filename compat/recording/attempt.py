@@ -1,22 +1,24 @@
 """One attempt at one document as rows: activity, execution, outcome, counts, mentions and events, each end in one transaction."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import DocumentCompleted, DocumentFailed, DocumentStarted, Entity, ExtractionResult, utc_now
-from compat.errors import LeaseLostError, StoredError
+from compat.errors import ExtractorOutputError, LeaseLostError, StoredError, UnkeepableDataError
 from compat.ids import content_hash, derived_id
+from compat.keepable import text_of
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
-from compat.store.reading import document_execution_id, extraction_id, infrastructure
+from compat.store.failures import best_effort, infrastructure
+from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
     BatchExecution,
@@ -132,12 +134,8 @@ class AttemptWriter:
             "last_activity_name": ACTIVITY_NAME,
             "retry_count": started.number - 1,
         }
-        self._best_effort(
-            connection,
-            started,
-            "execution row",
-            lambda: upsert(connection, WorkflowExecution, document_row, keep=("created_at", "started_at")),
-        )
+        with self._best_effort(connection, started, "execution row"):
+            upsert(connection, WorkflowExecution, document_row, keep=("created_at", "started_at"))
         activity_row = {
             **common,
             "id": started.activity_id,
@@ -150,9 +148,22 @@ class AttemptWriter:
         upsert(connection, WorkflowActivity, activity_row, keep=("created_at",))
 
     def succeeded(self, started: Started, extraction: ExtractionResult, duration_ms: int) -> Outcome:
+        """Write the attempt's result. One that the database refuses all the same is a failed attempt of its document."""
+        with infrastructure(self.claim.batch_id, "batch_run_dispatch"):
+            try:
+                self._write_success(started, extraction, duration_ms)
+                return "succeeded"
+            except UnkeepableDataError as refusal:
+                error = ExtractorOutputError(f"the database can't keep it: {refusal.reason}")
+            except (TypeError, ValueError, RecursionError) as refusal:
+                # What fails as rows are made of it.
+                error = ExtractorOutputError(f"it can't be written: {type(refusal).__name__}: {text_of(refusal)}")
+        return self.failed(started, StoredError.of(error), duration_ms)
+
+    def _write_success(self, started: Started, extraction: ExtractionResult, duration_ms: int) -> None:
         claim, graph, stats = self.claim, extraction.graph, extraction.stats
         entities, relations = len(graph.entities), len(graph.relations)
-        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
+        with self.store.database.write() as connection:
             self.store.held_by(connection, claim)
             output = {
                 "entityCount": entities,
@@ -172,7 +183,6 @@ class AttemptWriter:
                 batch_id=claim.batch_id, document_id=started.document_id, entity_count=entities, relation_count=relations
             )
             events.emit(connection, self._event_key("ended", started), event, started.document_id)
-        return "succeeded"
 
     def failed(self, started: Started, error: StoredError, duration_ms: int) -> Outcome:
         claim = self.claim
@@ -236,23 +246,20 @@ class AttemptWriter:
             update(WorkflowActivity).where(WorkflowActivity.id == started.activity_id).values(**values, duration_ms=duration_ms)
         )
         if document_ended or self.policy.owner == "orchestrator":
-            statement = update(WorkflowExecution).where(WorkflowExecution.id == started.execution_id).values(**values)
-            self._best_effort(connection, started, "execution row", lambda: connection.execute(statement))
+            with self._best_effort(connection, started, "execution row"):
+                connection.execute(update(WorkflowExecution).where(WorkflowExecution.id == started.execution_id).values(**values))
 
     def _tape(self, connection: Connection, started: Started, error: dict[str, Any]) -> None:
         """In shadow mode, what the extractor failed of; the shadow replays it. The batch goes on without."""
         if self.claim.mode == Mode.SHADOW:
             key = {"batch_id": self.claim.batch_id, "document_id": started.document_id}
             row = {**key, "generation": started.generation, "attempt": started.number, **error}
-            self._best_effort(connection, started, "tape", lambda: insert_or_ignore(connection, TapeRow, row))
+            with self._best_effort(connection, started, "tape"):
+                insert_or_ignore(connection, TapeRow, row)
 
-    def _best_effort(self, connection: Connection, started: Started, what: str, write: Callable[[], object]) -> None:
+    def _best_effort(self, connection: Connection, started: Started, what: str) -> AbstractContextManager[None]:
         """A document's own execution row, or its tape, may be missing; the document goes on."""
-        try:
-            with connection.begin_nested():
-                write()
-        except SQLAlchemyError:
-            log.exception("batch %s, document %s: its %s was not written", self.claim.batch_id, started.document_id, what)
+        return best_effort(connection, f"batch {self.claim.batch_id}, document {started.document_id}: its {what}")
 
     def _write_mentions(self, connection: Connection, started: Started, entities: Iterable[Entity]) -> None:
         extraction = extraction_id(self.claim.batch_id, started.document_id)

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from compat.errors import InvalidStateTransitionError, KnowledgeBatchError
 from compat.store import Claim, Store
 from compat.store.record import heartbeat_seconds
@@ -86,7 +84,7 @@ class Lease:
             except InvalidStateTransitionError:
                 # It ended in the meantime.
                 return
-            except (SQLAlchemyError, KnowledgeBatchError):
+            except KnowledgeBatchError:
                 # What is away for a moment must not end the batch. A database that stays away ends it
                 # at the next write, or by the lease.
                 log.warning("batch %s: no heartbeat this time", self.claim.batch_id, exc_info=True)

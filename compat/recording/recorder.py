@@ -7,29 +7,29 @@ when to try one again.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from threading import current_thread, main_thread
 from typing import Protocol
 
-from pydantic import ValidationError
 from sqlalchemy import bindparam, func, select, update
 
 from compat.contracts import (
     BatchCreated,
     Entity,
-    ExtractionResult,
     Extractor,
     PipelineConfig,
     ResolutionCompleted,
     ResolutionStarted,
-    problems_of,
     utc_now,
 )
-from compat.errors import AttemptStoppedError, BatchInfrastructureError, ExtractorOutputError, StopBatchError, StoredError
+from compat.errors import AttemptStoppedError, BatchInfrastructureError, StopBatchError, StoredError
+from compat.keepable import text_of
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
 from compat.recording.lease import Lease, StopRequest
+from compat.recording.output import checked
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
-from compat.store.reading import infrastructure
+from compat.store.failures import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
 from compat.work import WORK, Work
 
@@ -247,29 +247,23 @@ class Recorder:
         )
         token = WORK.set(work)
         try:
-            extraction = _checked(extractor.run(started.text, started.ontology, config))
+            extraction = checked(extractor.run(started.text, started.ontology, config), started.text)
         except AttemptStoppedError:
             return self._attempts.stopped(started, _milliseconds(clock))
         except StopBatchError as error:
             # Calls of other documents are left to end: they are paid for, and bounded in time.
             self._given_up = True
-            self.stop(f"{error}; {len(self.pending())} documents are missing")
+            self.stop(f"{text_of(error)}; {len(self.pending())} documents are missing")
             return self._attempts.stopped(started, _milliseconds(clock))
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and current_thread() is main_thread():
+                # Ctrl-C and its like, which Python raises in the main thread alone. Raised in any other thread, SystemExit or
+                # a CancelledError is what this extractor failed of.
+                raise
             return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
         finally:
             WORK.reset(token)
         return self._attempts.succeeded(started, extraction, _milliseconds(clock))
-
-
-def _checked(extraction: object) -> ExtractionResult:
-    """What an extractor returned, as the model; one from outside may hand back a dict."""
-    if isinstance(extraction, ExtractionResult):
-        return extraction
-    try:
-        return ExtractionResult.model_validate(extraction)
-    except ValidationError as error:
-        raise ExtractorOutputError("; ".join(str(problem) for problem in problems_of(error))) from None
 
 
 def _milliseconds(since: float) -> int:

@@ -1,12 +1,10 @@
 """Who holds a batch: claimed once, renewed, resumed, asked to end, ended. Every promise here is a row, never memory."""
 
-import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import BatchConfig, utc_now
 from compat.errors import (
@@ -22,13 +20,11 @@ from compat.policy import ALL_FAILED, CANCELLED_BY_USER, terminal_status
 from compat.status import RowStatus, check_transition
 from compat.store import ends, record
 from compat.store.database import Database
+from compat.store.failures import best_effort, infrastructure
 from compat.store.intake import Request, insert_batch, params_hash
-from compat.store.reading import infrastructure
 from compat.store.record import BatchRecord
 from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution
 from compat.store.sql import clock, insert_if_new
-
-log = logging.getLogger("knowledge_batch")
 
 
 @dataclass(frozen=True)
@@ -304,11 +300,8 @@ def _take(
 
 def _write_companion(connection: Connection, claim: Claim, companion: Companion | None) -> None:
     if companion is not None:
-        try:
-            with connection.begin_nested():
-                companion(connection, claim)
-        except SQLAlchemyError:
-            log.exception("batch %s: what goes with its claim was not stored; the batch goes on without", claim.batch_id)
+        with best_effort(connection, f"batch {claim.batch_id}: what goes with its claim"):
+            companion(connection, claim)
 
 
 def _refuse_if_alive(run: BatchRecord) -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from compat.errors import InvalidInputError, Problem, SchemaVersionError
+from compat.errors import InvalidInputError, Problem, SchemaVersionError, StoreUnavailableError
 from compat.store import migrations
+from compat.store.failures import one_face
 
 # Where shadows live: for SQLite a file of their own beside the main one, for PostgreSQL a schema of their own.
 # Old readers look into neither, and a role that may only read the main schema is enough to run shadows.
@@ -71,14 +72,17 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its start, so what it reads stays true until it commits."""
-        with self.engine.connect() as connection, connection.begin():
+        """A transaction that holds the write lock from its start, so what it reads stays true until it commits.
+
+        Raises StoreUnavailableError, or UnkeepableDataError where a value is refused.
+        """
+        with one_face(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Reads that wait for no writer. Each statement sees what was committed before it."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        """Reads that wait for no writer. Each statement sees what was committed before it. Raises StoreUnavailableError."""
+        with one_face(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
 
@@ -131,7 +135,10 @@ def _engine(url: str, namespace: str | None) -> Engine:
         if not parsed.database or parsed.database == ":memory:":
             raise _refused(url, "a database in memory is seen by one process only; name a file: sqlite:///FILE")
         file = Path(parsed.database)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(f"{type(error).__name__}: {error.strerror}: {file.parent}") from error
         if namespace:
             parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **POOL)

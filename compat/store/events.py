@@ -1,22 +1,19 @@
 """The event log of a batch: stored in order, told once each, readable from the first on."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import ActivityProgress, BatchCompleted, BatchEvent, BatchFailed
 from compat.errors import WorkflowNotFoundError
 from compat.policy import ACTIVITY_NAME
 from compat.status import SKIPPED
 from compat.store.database import Database
+from compat.store.failures import best_effort, infrastructure
 from compat.store.schema import BatchEventRow, BatchRun, WorkflowActivity, WorkflowExecution
 from compat.store.sql import insert_or_ignore
-
-log = logging.getLogger("knowledge_batch")
 
 # Seconds between two looks at the log of a batch that is being followed.
 POLL_SECONDS = 0.2
@@ -28,26 +25,23 @@ def emit(connection: Connection, key: str, event: BatchEvent, document_id: str |
     Belongs in the transaction of what it tells. Taking the next number locks the batch's run, so
     numbers become visible in order and a follower misses none.
     """
-    try:
-        with connection.begin_nested():
-            number = connection.execute(
-                update(BatchRun)
-                .where(BatchRun.batch_id == event.batch_id)
-                .values(next_sequence=BatchRun.next_sequence + 1)
-                .returning(BatchRun.next_sequence)
-            ).scalar_one()
-            row = {
-                "batch_id": event.batch_id,
-                "sequence": number - 1,
-                "key": key,
-                "document_id": document_id,
-                "payload": event.model_dump(mode="json"),
-                "superseded": False,
-                "created_at": event.timestamp,
-            }
-            insert_or_ignore(connection, BatchEventRow, row)
-    except SQLAlchemyError:
-        log.exception("batch %s: event %s was not stored", event.batch_id, key)
+    with best_effort(connection, f"batch {event.batch_id}: event {key}"):
+        number = connection.execute(
+            update(BatchRun)
+            .where(BatchRun.batch_id == event.batch_id)
+            .values(next_sequence=BatchRun.next_sequence + 1)
+            .returning(BatchRun.next_sequence)
+        ).scalar_one()
+        row = {
+            "batch_id": event.batch_id,
+            "sequence": number - 1,
+            "key": key,
+            "document_id": document_id,
+            "payload": event.model_dump(mode="json"),
+            "superseded": False,
+            "created_at": event.timestamp,
+        }
+        insert_or_ignore(connection, BatchEventRow, row)
 
 
 def is_told(connection: Connection, batch_id: str, key: str) -> bool:
@@ -64,7 +58,7 @@ def stored_events(database: Database, batch_id: str, after: int = -1) -> list[tu
         .where(BatchEventRow.superseded.is_(False))
         .order_by(BatchEventRow.sequence)
     )
-    with database.read() as connection:
+    with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
         return [(sequence, BatchEvent.parse(payload)) for sequence, payload in connection.execute(query)]
 
 

@@ -6,7 +6,8 @@ from sqlalchemy import Connection, select
 
 from compat.errors import StoredError
 from compat.store import Store
-from compat.store.reading import document_execution_id, infrastructure
+from compat.store.failures import infrastructure
+from compat.store.reading import document_execution_id
 from compat.store.record import BatchRecord
 from compat.store.schema import DocumentOutcome, WorkflowExecution
 

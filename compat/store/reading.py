@@ -1,13 +1,11 @@
 """What is stored of batches, read only: where one stands, what came of it, which there are."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, literal, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import (
     BatchConfig,
@@ -21,12 +19,13 @@ from compat.contracts import (
     Success,
     utc_now,
 )
-from compat.errors import ActivityFailedError, BatchInfrastructureError, BatchNotFoundError, StoredError
+from compat.errors import ActivityFailedError, BatchNotFoundError, StoredError
 from compat.ids import content_hash, derived_id
 from compat.policy import ACTIVITY_NAME
 from compat.status import RowStatus
 from compat.store import record
 from compat.store.database import Database
+from compat.store.failures import infrastructure
 from compat.store.record import BatchRecord
 from compat.store.schema import (
     BatchDocument,
@@ -86,15 +85,6 @@ class DocumentAttempts:
         for attempt in self.attempts:
             generations.setdefault(attempt.generation, []).append(attempt)
         return generations
-
-
-@contextmanager
-def infrastructure(batch_id: str, operation: str) -> Iterator[None]:
-    """Turns a failing database into BatchInfrastructureError; what was begun is rolled back."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise BatchInfrastructureError(batch_id, operation, f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)

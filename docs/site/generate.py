@@ -85,11 +85,12 @@ def raised() -> str:
             f"`{kind.__name__}`",
             ", ".join(f"`{field}`" for field in kind.fields),
             "yes" if kind.terminal else "no",
+            str(int(kind.exit_code)),
             (kind.__doc__ or "").partition("\n")[0].replace("``", "`"),
         )
         for kind in below(errors.KnowledgeBatchError)
     ]
-    return table(("error", "fields", "terminal", "meaning"), *rows)
+    return table(("error", "fields", "terminal", "exit code", "meaning"), *rows)
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

@@ -8,28 +8,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 import flows
 from compat.contracts import BatchState, Failed
-from compat.errors import (
-    BatchAlreadyRunningError,
-    BatchInfrastructureError,
-    BatchNotFoundError,
-    InvalidInputError,
-    KnowledgeBatchError,
-    PrefectUnavailableError,
-    Problem,
-    SchemaVersionError,
-    WorkflowNotFoundError,
-)
+from compat.errors import Exit, InvalidInputError, KnowledgeBatchError, Problem
 from compat.ids import new_id
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
@@ -80,30 +68,6 @@ def whole_number(value: str) -> int:
         return int(value)
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no whole number; give one, such as 3") from None
-
-
-class Exit(IntEnum):
-    """The exit codes."""
-
-    COMPLETED = 0
-    FAILED = 1
-    BAD_INPUT = 2
-    ALREADY_RUNNING = 3
-    INFRASTRUCTURE = 4
-    NOT_FOUND = 5
-    CANCELLED = 6
-
-
-def exit_code(error: KnowledgeBatchError) -> Exit:
-    """The exit code for an error."""
-    match error:
-        case BatchAlreadyRunningError():
-            return Exit.ALREADY_RUNNING
-        case BatchInfrastructureError() | PrefectUnavailableError() | SchemaVersionError() | stack.StackError():
-            return Exit.INFRASTRUCTURE
-        case BatchNotFoundError() | WorkflowNotFoundError() | evidence.ReportNotFoundError():
-            return Exit.NOT_FOUND
-    return Exit.BAD_INPUT
 
 
 @app.command()
@@ -415,10 +379,7 @@ def main() -> None:
         app(prog_name="knowledge-batch", standalone_mode=True)
     except KnowledgeBatchError as error:
         note(f"error: {error}")
-        raise SystemExit(int(exit_code(error))) from None
-    except SQLAlchemyError as error:
-        note(f"error: the database at KNOWLEDGE_DATABASE_URL failed: {error}; see that it runs, then try again")
-        raise SystemExit(int(Exit.INFRASTRUCTURE)) from None
+        raise SystemExit(int(error.exit_code)) from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from compat.contracts import utc_now
-from compat.errors import BatchNotFoundError, InvalidInputError, KnowledgeBatchError, Problem
+from compat.errors import BatchNotFoundError, InvalidInputError, KnowledgeBatchError, NotFound, Problem
 from compat.parity import archive, gate
 from compat.parity.report import ParityReport, page
 from compat.parity.versions import versions
@@ -21,15 +21,14 @@ parity_app = typer.Typer(help="Whether the engine did what legacy did.", no_args
 cutover_app = typer.Typer(help="Whether the engine may take over.", no_args_is_help=True, rich_markup_mode=None)
 
 
-class ReportNotFoundError(KnowledgeBatchError):
+class ReportNotFoundError(NotFound):
     """A batch that nobody has compared yet."""
 
-    fields = ("batch_id", "reason")
+    batch_id: str
+    reason: str
 
-    def __init__(self, batch_id: str, reason: str) -> None:
-        self.batch_id = batch_id
-        self.reason = reason
-        super().__init__(f"Batch {batch_id} has no parity report: {reason}")
+    def __str__(self) -> str:
+        return f"Batch {self.batch_id} has no parity report: {self.reason}"
 
 
 @parity_app.command(name="show")

@@ -15,7 +15,7 @@ from types import FrameType
 import psutil
 from sqlalchemy.engine import make_url
 
-from compat.errors import InvalidInputError, KnowledgeBatchError, Problem
+from compat.errors import Infrastructure, InvalidInputError, Problem
 from compat.settings import Settings
 from compat.store import Store
 
@@ -33,15 +33,15 @@ KILL_SECONDS = 5.0
 LOOK_SECONDS = 0.3
 
 
-class StackError(KnowledgeBatchError):
+class StackError(Infrastructure):
     """A part of the local stack failed. ``log`` is the file that says why."""
 
-    fields = ("what", "log")
+    terminal = True
+    what: str
+    log: Path
 
-    def __init__(self, what: str, log: Path) -> None:
-        self.what = what
-        self.log = log
-        super().__init__(f"{what}; everything was stopped. The reason is at the end of {log}")
+    def __str__(self) -> str:
+        return f"{self.what}; everything was stopped. The reason is at the end of {self.log}"
 
 
 def up(port: int, say: Callable[[str], None]) -> None:

@@ -6,8 +6,7 @@ import sys
 from threading import BoundedSemaphore, Thread
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from compat.errors import Infrastructure
 from compat.parity import grounds
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
@@ -152,7 +151,7 @@ def _will_pass(error: Exception) -> bool:
 def _note(store: Store, batch_id: str, generation: int, reason: str, status: str = "refused") -> None:
     try:
         shadow_requests.record(store.database, batch_id, generation, status, reason)
-    except SQLAlchemyError:
+    except Infrastructure:
         log.exception("batch %s: why it has no shadow was not stored: %s", batch_id, reason)
 
 
