@@ -13,8 +13,9 @@ from sqlalchemy import select
 
 import faults
 import flows
-from compat.contracts import BatchResult, PipelineConfig
+from compat.contracts import BatchResult, Extractor
 from compat.errors import BatchInfrastructureError
+from compat.recording.recorder import Recorder
 from compat.store import Store
 from compat.store.schema import WorkflowExecution
 
@@ -114,20 +115,19 @@ def test_a_server_that_goes_away_in_the_middle_costs_the_batch_nothing(
     assert type(flows.get_status("alone")).__name__ == "Completed"
 
 
-class CrashesInPrefect(faults.ScriptedExtractor):
-    """Ends its thread in a way that no except clause for errors sees, inside of a task run only."""
-
-    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> Any:
-        from prefect.context import TaskRunContext
-
-        if TaskRunContext.get() is not None and config.document_id == "b":
-            raise SystemExit("the task runner is broken")
-        return super().run(text, ontology_content, config)
-
-
 @pytest.mark.usefixtures("prefect_server")
 def test_a_crashed_task_run_rolls_back_and_only_what_is_missing_is_done(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    environment.setenv("KNOWLEDGE_EXTRACTOR", f"{__name__}:CrashesInPrefect")
+    from prefect.context import TaskRunContext
+
+    attempt = Recorder.attempt
+
+    def crash_in_prefect(recorder: Recorder, document_id: str, extractor: Extractor) -> Any:
+        # In a way that no except clause for errors sees. What an extractor raises is its document's failure, so not there.
+        if TaskRunContext.get() is not None and document_id == "b":
+            raise SystemExit("the task runner is broken")
+        return attempt(recorder, document_id, extractor)
+
+    environment.setattr(Recorder, "attempt", crash_in_prefect)
     documents = [faults.document(name) for name in "abc"]
     result = flows.run_batch(request_of(documents, batch_id="crashed", concurrency=1), "engine")
     assert result.success_count == 3

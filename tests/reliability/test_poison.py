@@ -18,7 +18,7 @@ def errors(result: BatchResult) -> dict[str, str]:
 
 @pytest.mark.usefixtures("prefect_server", "on_any_database")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
-@pytest.mark.parametrize("policy", ["continue-on-failure", "retry-failed"])
+@pytest.mark.parametrize("policy", [pytest.param("continue-on-failure", marks=pytest.mark.slow), "retry-failed"])
 def test_poison_fails_its_document_and_no_other(mode: str, policy: str, request_of: Any) -> None:
     documents = [faults.document(how, fail=faults.ALWAYS, how=how) for how in POISON]
     documents += [faults.document(f"{how} at first", fail=1, how=how) for how in POISON]
@@ -47,7 +47,9 @@ def says(kind: str, part: str, error: str) -> bool:
 
 @pytest.mark.usefixtures("prefect_server", "on_any_database")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
-@pytest.mark.parametrize("how", ["system-exit", "keyboard-interrupt", "cancelled", "same-entity-id"])
+@pytest.mark.parametrize(
+    "how", ["keyboard-interrupt", *(pytest.param(how, marks=pytest.mark.slow) for how in ("system-exit", "cancelled"))]
+)
 def test_under_abort_all_poison_ends_the_loop_as_any_failure_does(mode: str, how: str, request_of: Any) -> None:
     documents = [faults.document("a"), faults.document("b", fail=faults.ALWAYS, how=how), faults.document("c")]
     result = flows.run_batch(request_of(documents, "aborted", failurePolicy="abort-all"), mode)
