@@ -15,7 +15,7 @@ import faults
 import flows
 from compat.contracts import BatchResult, Extractor
 from compat.errors import BatchInfrastructureError
-from compat.recording.recorder import Recorder
+from compat.recording.recorder import Outcome, Recorder, Started
 from compat.store import Store
 from compat.store.schema import WorkflowExecution
 
@@ -119,15 +119,15 @@ def test_a_server_that_goes_away_in_the_middle_costs_the_batch_nothing(
 def test_a_crashed_task_run_rolls_back_and_only_what_is_missing_is_done(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     from prefect.context import TaskRunContext
 
-    attempt = Recorder.attempt
+    work = Recorder.work
 
-    def crash_in_prefect(recorder: Recorder, document_id: str, extractor: Extractor) -> Any:
+    def crash_in_prefect(recorder: Recorder, started: Started | Outcome, extractor: Extractor) -> Outcome:
         # In a way that no except clause for errors sees. What an extractor raises is its document's failure, so not there.
-        if TaskRunContext.get() is not None and document_id == "b":
+        if TaskRunContext.get() is not None and isinstance(started, Started) and started.document_id == "b":
             raise SystemExit("the task runner is broken")
-        return attempt(recorder, document_id, extractor)
+        return work(recorder, started, extractor)
 
-    environment.setattr(Recorder, "attempt", crash_in_prefect)
+    environment.setattr(Recorder, "work", crash_in_prefect)
     documents = [faults.document(name) for name in "abc"]
     result = flows.run_batch(request_of(documents, batch_id="crashed", concurrency=1), "engine")
     assert result.success_count == 3
