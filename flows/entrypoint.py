@@ -24,6 +24,7 @@ from compat.contracts import (
 from compat.errors import InvalidInputError, Problem
 from compat.ids import new_id
 from compat.modes import Decision, decide, parse_mode
+from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Claim, Store, events, shadow_requests
@@ -195,6 +196,7 @@ def _run(request: Request, mode: str | None, stop: StopRequest | None = None) ->
 
 def _resume(batch_id: str, mode: str | None) -> Store:
     context = BatchContext.open(batch_id, mode)
+    wait_for_giving_up(batch_id)
     serve(context, context.store.resume(batch_id, context.decision, shadow_requests.add_for))
     return context.store
 

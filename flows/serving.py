@@ -6,6 +6,7 @@ from contextlib import suppress
 import legacy
 from compat.errors import BatchInfrastructureError, LeaseLostError
 from compat.modes import Mode
+from compat.recording.giving_up import give_up, go_on
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
@@ -32,16 +33,24 @@ def serve(context: BatchContext, claim: Claim) -> None:
         if failure is not None:
             claim = _roll_back(context, claim, failure)
             with STOPS.heeded(context.stop, context.store, claim):
+                _note_flow_run(context, claim)
+                _publish_rollback(context.store, claim.batch_id)
                 _run_legacy(context, claim)
         if claim.mode == Mode.SHADOW:
             submission.request(context.store, claim.batch_id, claim.generation)
-    except Exception:
+    except LeaseLostError:
+        # Another run has it.
+        raise
+    except BatchInfrastructureError as error:
+        give_up(context.store, claim, f"{error.operation} failed: {error.reason}; {go_on(claim.batch_id)}")
+        raise
+    except Exception as error:
+        give_up(context.store, claim, f"{type(error).__name__}: {error}; {go_on(claim.batch_id)}")
         raise
     except BaseException as error:
         # This process is being stopped: say so now, rather than leave it to the lease.
         # Prefect's Pause, by which a suspended flow run ends, passes here too.
-        reason = f"Interrupted by {type(error).__name__}; go on with knowledge-batch resume {claim.batch_id}"
-        context.store.fail(claim, reason)
+        give_up(context.store, claim, f"Interrupted by {type(error).__name__}; {go_on(claim.batch_id)}")
         raise
 
 
@@ -74,13 +83,9 @@ def _run_engine(context: BatchContext, claim: Claim) -> str | None:
 def _roll_back(context: BatchContext, claim: Claim, reason: str) -> Claim:
     """Return the claim with which legacy goes on with the batch."""
     if not context.settings.workflow_enable_legacy_rollback:
-        context.store.fail(claim, reason)
         raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
     log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)
-    claim = context.store.hand_over(claim, Mode.LEGACY, reason)
-    _note_flow_run(context, claim)
-    _publish_rollback(context.store, claim.batch_id)
-    return claim
+    return context.store.hand_over(claim, Mode.LEGACY, reason)
 
 
 def _publish_rollback(store: Store, batch_id: str) -> None:

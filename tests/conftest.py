@@ -69,8 +69,8 @@ def postgres_url() -> Iterator[str]:
     programs = postgres.binaries()
     if programs is None:
         pytest.skip("no PostgreSQL here: install Debian's postgresql, or set KNOWLEDGE_TEST_POSTGRES_URL")
-    with postgres.cluster(programs) as url:
-        yield url
+    with postgres.cluster(programs) as cluster:
+        yield cluster.url
 
 
 @pytest.fixture

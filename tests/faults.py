@@ -189,3 +189,24 @@ class IndifferentExtractor:
 
 def indifferent() -> IndifferentExtractor:
     return IndifferentExtractor()
+
+
+# A file: as long as it isn't there, the extractor below keeps documents in work.
+OPEN = "KNOWLEDGE_TEST_OPEN"
+
+
+class HeldExtractor(ScriptedExtractor):
+    """Gives the first document at once, and every other one when the test says so."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        extraction = super().run(text, ontology_content, config)
+        if config.document_id != "first":
+            given_up = time.monotonic() + 60
+            while not Path(os.environ[OPEN]).exists() and time.monotonic() < given_up:
+                time.sleep(0.01)
+        return extraction
+
+
+def held() -> HeldExtractor:
+    """As KNOWLEDGE_EXTRACTOR names it."""
+    return HeldExtractor()

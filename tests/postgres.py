@@ -7,8 +7,10 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy
@@ -44,9 +46,18 @@ def binaries() -> Path | None:
     return Path(on_path).parent if on_path else None
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster: the URL of its database `postgres`, and what stops and starts it."""
+
+    url: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextmanager
-def cluster(programs: Path) -> Iterator[str]:
-    """A running cluster; yields the URL of its database `postgres`."""
+def cluster(programs: Path) -> Iterator[Cluster]:
+    """A cluster that runs, and is removed at the end."""
     # PostgreSQL refuses to run as root; Debian's package made this user.
     user = "postgres" if os.geteuid() == 0 else None
     # In memory where there is a place for it: a database a test is copied ten times sooner there than on a disk.
@@ -69,10 +80,13 @@ def cluster(programs: Path) -> Iterator[str]:
     try:
         call("initdb", "-D", data, "-A", "trust", "-U", "test", "-E", "UTF8")
         # Its own log file: pg_ctl would hand the server our pipes, and waiting on them never ends.
-        call("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        start = partial(call, "pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        stop = partial(call, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        start()
         try:
-            yield f"postgresql+psycopg://test@127.0.0.1:{port}/postgres"
+            yield Cluster(f"postgresql+psycopg://test@127.0.0.1:{port}/postgres", stop, start)
         finally:
-            call("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            if (folder / "data" / "postmaster.pid").exists():
+                stop()
     finally:
         shutil.rmtree(folder)

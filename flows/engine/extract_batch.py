@@ -21,7 +21,7 @@ from prefect.settings import (
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from compat.contracts import Extractor
-from compat.errors import PrefectUnavailableError
+from compat.errors import BatchInfrastructureError, PrefectUnavailableError
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
@@ -91,7 +91,14 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
         finally:
             _WORK.reset(token)
     # The row is the truth: a flow run may say Failed of a batch that ended, and Completed of none that didn't.
-    if not context.store.has_ended(claim.batch_id):
+    try:
+        ended = context.store.has_ended(claim.batch_id)
+    except BatchInfrastructureError:
+        # The flow met that the store is away before this did; its error is the first one.
+        if isinstance(failure, BatchInfrastructureError):
+            raise failure from None
+        raise
+    if not ended:
         raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
 
 

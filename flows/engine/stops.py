@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from compat.errors import KnowledgeBatchError
+from compat.recording.giving_up import finish_giving_up, give_up, go_on
 from compat.recording.lease import StopRequest
 from compat.store import Claim, Store
 
@@ -79,11 +79,8 @@ class ProcessStops:
 
     def _end_by_force(self, received: signal.Signals) -> None:
         for store, claim in list(self._served.values()):
-            try:
-                store.fail(claim, f"Interrupted by {received.name}; go on with knowledge-batch resume {claim.batch_id}")
-            except KnowledgeBatchError:
-                # The lease will tell.
-                continue
+            give_up(store, claim, f"Interrupted by {received.name}; {go_on(claim.batch_id)}", seconds=0)
+        finish_giving_up()
         for call in self._before_exit:
             call()
         os._exit(128 + received)

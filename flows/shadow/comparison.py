@@ -28,6 +28,7 @@ from compat.parity.baseline import Subject
 from compat.parity.report import Channel, ParityReport, Verdict, compare_batch, engine_failed, no_comparison
 from compat.parity.tape import Tape
 from compat.parity.versions import versions
+from compat.recording.giving_up import give_up
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
 from flows.context import BatchContext
@@ -74,11 +75,15 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
     assert claim is not None  # noqa: S101 -- its rows were cleared, so nothing of it is completed
     try:
         batch.run(context, claim, is_shadow=True)
-    except (PrefectUnavailableError, BatchInfrastructureError, LeaseLostError, InvalidInputError):
+    except LeaseLostError:
+        raise
+    except (PrefectUnavailableError, BatchInfrastructureError, InvalidInputError) as error:
         # Prefect, the store or a setting: nothing that the engine could be blamed for.
+        give_up(shadow, claim, f"{type(error).__name__}: {error}")
         raise
     except Exception as error:
-        batch.check_api(settings.prefect_timeout_seconds)
+        give_up(shadow, claim, f"{type(error).__name__}: {error}")
+        batch.check_api(Settings.load().prefect_timeout_seconds)
         archive.save(shadow.database, engine_failed(main, batch_id, channel, error))
         raise
     if (ended := grounds.ended_early(shadow, batch_id)) is not None:

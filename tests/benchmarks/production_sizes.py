@@ -78,7 +78,7 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="sizes-"))
     documents = len((FOLDER / "documents.jsonl").read_text(encoding="utf-8").splitlines())
     with ExitStack() as stack:
-        server = stack.enter_context(postgres.cluster(programs))
+        server = stack.enter_context(postgres.cluster(programs)).url
         service, prefect = (stack.enter_context(postgres.fresh(server)) for _ in range(2))
         postgres.upgrade(service)
         administrator = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT").connect()
