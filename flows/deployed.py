@@ -15,7 +15,8 @@ from compat.errors import BatchNotFoundError, InvalidStateTransitionError, Knowl
 from compat.ids import derived_id
 from compat.status import TERMINAL
 from compat.store import Store
-from flows.engine import flow_runs, shown
+from flows.engine import shown
+from flows.host.flow_run import final_state
 from flows.operations import reconcile
 from flows.sources import places
 from flows.sources import readers as sources
@@ -136,7 +137,7 @@ def run_batch(
         get_run_logger().info("batch %s was begun before: what is stored of it counts, its source isn't read again", run_id)
         with shown.publish_progress(store, run_id):
             go_on(run_id, mode or None)
-        return flow_runs.final_state(store, run_id)
+        return final_state(store, run_id)
     found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
     config = BatchConfig(
         concurrency=concurrency,
@@ -151,7 +152,7 @@ def run_batch(
         get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
     with shown.publish_progress(store, run_id):
         run_or_resume(request, mode or None)
-    return flow_runs.final_state(store, run_id)
+    return final_state(store, run_id)
 
 
 def refuse_password(field: str, address: str) -> None:

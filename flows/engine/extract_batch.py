@@ -25,9 +25,11 @@ from compat.errors import BatchInfrastructureError, PrefectUnavailableError
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
-from flows.engine import flow_runs, shown
+from flows.engine import shown
 from flows.engine.embedded import use_embedded_server
 from flows.engine.stops import STOPS
+from flows.host import find_host
+from flows.host.flow_run import final_state
 from tasks.extract import extraction_task
 from tasks.lanes import DocumentsFailedError, Lane, Lanes, Places, Rounds
 from tasks.resolve import resolve_entities
@@ -143,7 +145,7 @@ def extract_batch(batch_id: str) -> State[Any]:
     """
     work = _WORK.get()
     context, claim = work.context, work.claim
-    store, host = context.store, flow_runs.FlowRunHost.find()
+    store, host = context.store, find_host()
     store.note_flow_run(claim, str(host.flow_run_id))
     # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
     with (
@@ -157,7 +159,7 @@ def extract_batch(batch_id: str) -> State[Any]:
         if claim.config.enable_entity_resolution and not recorder.stopping:
             resolve_entities(recorder)
         recorder.finish()
-        return flow_runs.final_state(store, batch_id)
+        return final_state(store, batch_id)
 
 
 def extract_pending(recorder: Recorder, extractor: Extractor) -> None:

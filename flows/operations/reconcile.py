@@ -10,7 +10,7 @@ from compat.errors import InvalidStateTransitionError
 from compat.status import RowStatus, legacy_status
 from compat.store import BatchRecord, Store
 from flows.engine import shown
-from flows.engine.flow_runs import state_of
+from flows.host.flow_run import state_of
 from flows.shadow import submission
 
 log = logging.getLogger("knowledge_batch")

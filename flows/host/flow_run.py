@@ -1,7 +1,6 @@
-"""Which flow run this process serves: found, watched for a cancel, and told its end."""
+"""The flow run that a batch is served in: found, watched for a cancel, and told its end."""
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,6 @@ from compat.contracts import Cancelled as BatchCancelled
 from compat.contracts import Failed as BatchFailed
 from compat.settings import Settings
 from compat.store import Store
-from flows.host import STARTED_FOR
 
 log = logging.getLogger("knowledge_batch")
 
@@ -34,11 +32,15 @@ class FlowRunHost:
     watched: frozenset[str]
 
     @classmethod
-    def find(cls) -> "FlowRunHost":
-        """Return the flow run that this is called in."""
+    def find(cls, started_for: str | None) -> "FlowRunHost":
+        """Return the flow run that this is called in.
+
+        Args:
+            started_for: The flow run that a worker started this process for, where one did.
+        """
         outermost = _outermost_flow_run()
         here = flow_run.get_id()
-        return cls(os.environ.get(STARTED_FOR) or outermost, frozenset(each for each in (here, outermost) if each))
+        return cls(started_for or outermost, frozenset(each for each in (here, outermost) if each))
 
     def is_cancelled(self) -> bool:
         """Return whether one of the watched runs was cancelled."""
@@ -56,6 +58,7 @@ def _outermost_flow_run() -> str | None:
 
 
 def state_of(flow_run_id: str | None) -> State[object] | None:
+    """Return a flow run's state; None where Prefect doesn't know the run."""
     if flow_run_id is None:
         return None
     with get_client(httpx_settings={"timeout": Settings.load().prefect_timeout_seconds}, sync_client=True) as client:

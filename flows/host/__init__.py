@@ -34,14 +34,15 @@ class NoHost:
 
 def find_host() -> Host:
     """Return what surrounds the caller, by Prefect's own context; whatever else was imported plays no part."""
-    if not (_is_in_run() or os.environ.get(STARTED_FOR)):
+    started_for = os.environ.get(STARTED_FOR)
+    if not (_is_in_run() or started_for):
         return NoHost()
     try:
-        from flows.engine.flow_runs import FlowRunHost
+        from flows.host.flow_run import FlowRunHost
     except ModuleNotFoundError:
         # A worker's child in an environment of its own, without Prefect.
         return NoHost()
-    return FlowRunHost.find()
+    return FlowRunHost.find(started_for)
 
 
 def _is_in_run() -> bool:
