@@ -1,7 +1,10 @@
 """Settings from the environment, read anew for every batch so that a switch works without a redeploy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -9,6 +12,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from compat.errors import InvalidInputError, Problem
 
 PREFIX = "KNOWLEDGE_"
+
+
+# What the command's options or a flow's form say in place of a variable, for the batch that is begun in this context.
+_OVER_THE_ENVIRONMENT: ContextVar[dict[str, Any]] = ContextVar("settings", default={})  # noqa: B039
+
+
+@contextmanager
+def settings_of_this_call(**values: Any) -> Iterator[None]:
+    """Let values stand before the environment's while the block runs; None leaves the environment's."""
+    given = {name: value for name, value in values.items() if value is not None}
+    token = _OVER_THE_ENVIRONMENT.set({**_OVER_THE_ENVIRONMENT.get(), **given})
+    try:
+        yield
+    finally:
+        _OVER_THE_ENVIRONMENT.reset(token)
 
 
 class Settings(BaseSettings):
@@ -52,7 +70,7 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """The settings now. Raises InvalidInputError that names the variable."""
         try:
-            return cls()
+            return cls(**_OVER_THE_ENVIRONMENT.get())
         except ValidationError as error:
             problems = [
                 Problem(PREFIX + str(item["loc"][0]).upper().removeprefix(PREFIX), item["input"], item["msg"])

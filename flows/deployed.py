@@ -13,6 +13,7 @@ import flows
 from compat.contracts import BatchConfig, FailurePolicy
 from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
 from compat.ids import derived_id
+from compat.settings import settings_of_this_call
 from compat.status import TERMINAL
 from compat.store import Store
 from flows.engine import shown
@@ -107,6 +108,7 @@ def run_batch(
     query: str = "",
     id_column: str = sources.DEFAULT_COLUMNS.document_id,
     text_column: str = sources.DEFAULT_COLUMNS.text,
+    extractor: Literal["", "rules", "llm"] = "",
     batch_id: Annotated[str, Field(max_length=200, json_schema_extra=NO_CONTROLS)] = "",
 ) -> State[Any]:
     """Extract a knowledge graph from a batch of documents.
@@ -127,6 +129,8 @@ def run_batch(
         query: The SQL whose rows are the documents, where the source is a database.
         id_column: What documents' ids are called in the source.
         text_column: What documents' texts are called in the source.
+        extractor: What reads the documents: rules, or the model that the worker's variables name (llm). Empty:
+            KNOWLEDGE_EXTRACTOR decides.
         batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
     """
     refuse_password("source", source)
@@ -135,7 +139,7 @@ def run_batch(
     run_id = batch_id_of(run)
     if has_begun(store, run):
         get_run_logger().info("batch %s was begun before: what is stored of it counts, its source isn't read again", run_id)
-        with shown.publish_progress(store, run_id):
+        with shown.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
             go_on(run_id, mode or None)
         return final_state(store, run_id)
     found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
@@ -150,7 +154,7 @@ def run_batch(
         request = request.only_new(store)
         left_out = len(found) - len(request.documents)
         get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
-    with shown.publish_progress(store, run_id):
+    with shown.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
         run_or_resume(request, mode or None)
     return final_state(store, run_id)
 

@@ -1,6 +1,7 @@
 """A model's server for tests: real HTTP, the OpenAI-compatible and the Anthropic protocol, answers and faults by script."""
 
 import json
+import os
 import re
 import socket
 import struct
@@ -164,7 +165,8 @@ class FakeModel:
         if say.how in ("hang", "reset"):
             # With no time to linger, closing sends a reset.
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            handler.connection.close()
+            os.close(handler.connection.detach())
+            handler.close_connection = True
             return
         handler.send_response(say.status)
         handler.send_header("content-type", "application/json")

@@ -17,6 +17,7 @@ from compat.errors import BatchNotFoundError
 from compat.ids import content_hash
 from compat.status import SKIPPED
 from compat.store import Store
+from compat.store.events import PROGRESS
 from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
@@ -167,6 +168,7 @@ class Side:
     def _events(self, document_ids: Sequence[str]) -> Records:
         query = self._of_batch(select(BatchEventRow.document_id, BatchEventRow.payload), BatchEventRow)
         query = query.where(BatchEventRow.document_id.in_(document_ids), BatchEventRow.superseded.is_(False))
+        query = query.where(BatchEventRow.key.not_like(f"{PROGRESS}%"))
         sequences: dict[str, list[Any]] = {}
         for document_id, payload in self._rows(query.order_by(BatchEventRow.sequence)):
             sequences.setdefault(document_id, []).append(_said(payload))

@@ -7,10 +7,12 @@ when to try one again.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from threading import current_thread, main_thread
 from typing import Protocol
 
 from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import (
     BatchCreated,
@@ -19,9 +21,16 @@ from compat.contracts import (
     PipelineConfig,
     ResolutionCompleted,
     ResolutionStarted,
+    StageProgress,
     utc_now,
 )
-from compat.errors import AttemptStoppedError, BatchInfrastructureError, StopBatchError, StoredError
+from compat.errors import (
+    AttemptStoppedError,
+    BatchInfrastructureError,
+    KnowledgeBatchError,
+    StopBatchError,
+    StoredError,
+)
 from compat.keepable import text_of
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
@@ -36,6 +45,9 @@ from compat.work import WORK, Work
 __all__ = ["Outcome", "Recorder", "Resolution", "Started"]
 
 log = logging.getLogger("knowledge_batch")
+
+# Seconds between two events of a document's progress.
+PROGRESS_SECONDS = 1.0
 
 
 class Resolution(Protocol):
@@ -78,6 +90,7 @@ class Recorder:
         self._attempts = AttemptWriter(store, claim, self.policy)
         self.lease = Lease(store, claim, cancelled_elsewhere, stop)
         self._given_up = False
+        self._progress_at: dict[str, float] = {}
 
     def __enter__(self) -> "Recorder":
         self.lease.__enter__()
@@ -207,6 +220,23 @@ class Recorder:
 
     # --- One attempt ------------------------------------------------------------------------------------------------
 
+    def _tell_progress(self, started: Started, stage: str, progress: float) -> None:
+        """Emit StageProgress, at most once in PROGRESS_SECONDS a document. Best effort, as every event."""
+        now = time.monotonic()
+        if now < self._progress_at.get(started.document_id, 0.0) and progress < 1.0:
+            return
+        self._progress_at[started.document_id] = now + PROGRESS_SECONDS
+        event = StageProgress(
+            batch_id=self.claim.batch_id, document_id=started.document_id, stage=stage, progress=min(max(progress, 0.0), 1.0)
+        )
+        key = f"{events.PROGRESS}{started.document_id}:{started.generation}:{started.number}:{stage}:{progress:.4f}"
+        try:
+            with self.store.database.write() as connection:
+                self.store.held_by(connection, self.claim)
+                events.emit(connection, key, event, started.document_id)
+        except (SQLAlchemyError, KnowledgeBatchError):
+            log.debug("batch %s, document %s: its progress was not told", self.claim.batch_id, started.document_id, exc_info=True)
+
     def attempt(self, document_id: str, extractor: Extractor) -> Outcome:
         """Tries a document once, unless it has its outcome already or the batch is stopping.
 
@@ -244,6 +274,7 @@ class Recorder:
             attempt=started.number,
             concurrency=self.claim.config.concurrency,
             stopping=lambda: self.stopping and not self._given_up,
+            progress=partial(self._tell_progress, started),
         )
         token = WORK.set(work)
         try:

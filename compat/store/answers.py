@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from compat.store.database import Database
 from compat.store.schema import ModelAnswer
@@ -89,7 +89,7 @@ class Answers:
     def prune_answers(self, moment: datetime) -> int:
         """Deletes the answers that nobody has used since. Returns how many."""
         with self._database.write() as connection:
-            return int(connection.execute(ModelAnswer.__table__.delete().where(*_unused(moment))).rowcount)  # type: ignore[attr-defined]
+            return int(connection.execute(delete(ModelAnswer).where(*_unused(moment))).rowcount)
 
 
 def keep(connection: Connection, turn: Turn, answer: Answer) -> None:

@@ -18,6 +18,9 @@ from compat.store.sql import insert_or_ignore
 # Seconds between two looks at the log of a batch that is being followed.
 POLL_SECONDS = 0.2
 
+# How the keys of StageProgress begin: how often a document tells how far it is hangs on the clock, so no two runs tell the same.
+PROGRESS = "progress:"
+
 
 def emit(connection: Connection, key: str, event: BatchEvent, document_id: str | None = None) -> None:
     """Adds an event to the log, unless one of this key is there. Best effort: a failure is logged and changes nothing else.

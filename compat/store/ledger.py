@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, case, exists, func, select
+from sqlalchemy import ColumnElement, case, delete, exists, func, insert, select
 from sqlalchemy.orm import aliased
 
 from compat.contracts import utc_now
@@ -78,7 +78,7 @@ class Ledger:
     def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None:
         """Writes a call that was made, and its answer where it is one to keep, in one transaction; the turn ends with it."""
         with self._database.write() as connection:
-            connection.execute(ModelCall.__table__.insert().values(_row(call)))  # type: ignore[attr-defined]
+            connection.execute(insert(ModelCall).values(_row(call)))
             if answer is None:
                 give_back(connection, turn)
             else:
@@ -88,7 +88,7 @@ class Ledger:
         """Writes that these answers came from the store."""
         if calls:
             with self._database.write() as connection:
-                connection.execute(ModelCall.__table__.insert(), [_row(call) for call in calls])  # type: ignore[attr-defined]
+                connection.execute(insert(ModelCall), [_row(call) for call in calls])
                 note_use(connection, dict.fromkeys(call.answer_key for call in calls))
 
     def tokens_spent(self, batch_id: str) -> int:
@@ -136,7 +136,7 @@ class Ledger:
     def prune_calls(self, moment: datetime) -> int:
         """Deletes the calls that were made before. Returns how many."""
         with self._database.write() as connection:
-            return int(connection.execute(ModelCall.__table__.delete().where(ModelCall.created_at < moment)).rowcount)  # type: ignore[attr-defined]
+            return int(connection.execute(delete(ModelCall).where(ModelCall.created_at < moment)).rowcount)
 
 
 _MADE = ModelCall.outcome != "stored"

@@ -1,8 +1,9 @@
 """A provider's limits as rows, so that every process that shares the store keeps to them together."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from compat.store.database import Database
 from compat.store.schema import ModelLimit, ModelTurn
@@ -82,6 +83,13 @@ class Limiter:
             until = seconds_now(connection) + seconds
             later = (ModelLimit.key == limits.key, ModelLimit.paused_until < until)
             connection.execute(update(ModelLimit).where(*later).values(paused_until=until))
+
+    def forget_turns(self, moment: datetime) -> None:
+        """Delete what is known of batches whose last turn was before."""
+        with self._database.write() as connection:
+            connection.execute(
+                delete(ModelTurn).where(ModelTurn.granted_at < moment.timestamp(), ModelTurn.waits_until < moment.timestamp())
+            )
 
     def correct(self, limits: Limits, tokens: int) -> None:
         """Adds the tokens that a request took beyond what was taken for it; fewer where negative."""

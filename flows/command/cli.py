@@ -19,10 +19,11 @@ import flows
 from compat.contracts import BatchState, Failed
 from compat.errors import Exit, InvalidInputError, KnowledgeBatchError, Problem
 from compat.ids import new_id
-from compat.settings import Settings
+from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, shadow_requests
 from compat.store.database import SHADOW, Database
 from compat.store.migrations import HEAD
+from flows.command import models
 from flows.command import parity as evidence
 from flows.command.progress import shown_progress
 from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
@@ -47,6 +48,8 @@ db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_m
 app.add_typer(db_app, name="db")
 automations_app = typer.Typer(help="What Prefect does by itself.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(automations_app, name="automations")
+app.command()(models.calls)
+app.command()(models.prune)
 app.add_typer(evidence.parity_app, name="parity")
 app.add_typer(evidence.cutover_app, name="cutover")
 
@@ -60,6 +63,12 @@ def _group() -> None:
 
 
 Mode = Annotated[str | None, typer.Option(help="legacy, engine or shadow; without it environment and stored switch decide.")]
+
+
+Extractor = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="rules, llm, or package.module:factory; KNOWLEDGE_EXTRACTOR decides without it."),
+]
 
 
 def whole_number(value: str) -> int:
@@ -100,6 +109,11 @@ def run(
     id_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' ids are called in the source.")] = "documentId",
     text_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' texts are called in the source.")] = "text",
     query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents.")] = "",
+    extractor: Extractor = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model anew, whatever it has answered before.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what the run would ask a model, and what that takes; run nothing.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
     format: Format = "table",
 ) -> None:
@@ -119,16 +133,25 @@ def run(
         found = len(request.documents)
         request = request.only_new(Store.from_settings())
         note(f"{found - len(request.documents)} of {found} documents were extracted before and are left out")
-    _finished(batch_id, lambda: flows.run_request(request, mode), format, output)
+    with settings_of_this_call(extractor=extractor, llm_fresh_since=time.time() if fresh else None):
+        if estimate:
+            models.print_estimate(request, Settings.load(), format)
+            return
+        _finished(batch_id, lambda: flows.run_request(request, mode), format, output)
 
 
 @app.command()
 def resume(
-    batch_id: BatchId, mode: Mode = None, output: Annotated[Path | None, typer.Option()] = None, format: Format = "table"
+    batch_id: BatchId,
+    mode: Mode = None,
+    extractor: Extractor = None,
+    output: Annotated[Path | None, typer.Option()] = None,
+    format: Format = "table",
 ) -> None:
     """Go on with a failed or interrupted batch: only what is missing is done."""
     check_format(format)
-    _finished(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
+    with settings_of_this_call(extractor=extractor):
+        _finished(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
 
 
 @app.command()
@@ -142,7 +165,11 @@ def status(batch_id: BatchId, format: Format = "table") -> None:
     table = Table.grid(padding=(0, 2))
     for key, value in state.model_dump(mode="json").items():
         table.add_row(*plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else str(value)))
-    shadow = shadow_requests.find(Store.from_settings().database, batch_id)
+    settings = Settings.load()
+    store = Store.from_settings(settings)
+    for row in models.call_rows(store, batch_id, settings):
+        table.add_row(*plain(*row))
+    shadow = shadow_requests.find(store.database, batch_id)
     if shadow is not None:
         table.add_row("shadow", *plain(shadow.summary))
     show(table)
@@ -334,6 +361,8 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
         table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
     table.add_row("entities", str(batch.entity_count))
     table.add_row("relations", str(batch.relation_count))
+    for name, value in models.call_rows(store, batch_id, Settings.load()):
+        table.add_row(name, *plain(value))
     table.add_row("time", f"{seconds:.1f} s")
     following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
     verb = "resume" if isinstance(state, Failed) else "export"

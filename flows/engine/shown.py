@@ -21,7 +21,15 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from compat.contracts import BatchCompleted, BatchCreated, BatchEvent, BatchFailed, DocumentCompleted, DocumentFailed
+from compat.contracts import (
+    BatchCompleted,
+    BatchCreated,
+    BatchEvent,
+    BatchFailed,
+    DocumentCompleted,
+    DocumentFailed,
+    StageProgress,
+)
 from compat.status import TERMINAL, RowStatus
 from compat.store import BatchRecord, Store, events
 from compat.store.overview import DocumentLine, Overview, overview
@@ -78,11 +86,12 @@ def table(shown: Overview) -> list[dict[str, str]]:
     return rows
 
 
-def percent(batch: BatchRecord) -> float:
-    """Documents with an outcome, 0 to 100; an empty batch that has ended is done."""
+def percent(batch: BatchRecord, under_way: float = 0.0) -> float:
+    """Documents with an outcome, and what is done of those under way, 0 to 100; an empty batch that has ended is done."""
     if batch.total_documents == 0:
         return 100.0 if batch.status in TERMINAL else 0.0
-    return round(100 * batch.finished_documents / batch.total_documents, 1)
+    # A document may have got its outcome since it was last heard of.
+    return min(100.0, round(100 * (batch.finished_documents + under_way) / batch.total_documents, 1))
 
 
 def line(event: BatchEvent) -> tuple[int, str] | None:
@@ -189,6 +198,8 @@ class _Shower:
         self._flow_run_id = flow_run_id
         self._progress_id: UUID | None = None
         self._percent = 0.0
+        # How far long documents are that have no outcome yet, 0 to 1.
+        self._under_way: dict[str, float] = {}
         self._lines = 0
         # A run that goes on with a batch tells of its own part only.
         told = events.stored_events(store.database, batch_id)
@@ -213,6 +224,10 @@ class _Shower:
             self._after = sequence
             of_document = isinstance(event, DocumentCompleted | DocumentFailed)
             self._lines += of_document
+            if isinstance(event, StageProgress):
+                self._under_way[event.document_id] = event.progress
+            elif isinstance(event, DocumentCompleted | DocumentFailed):
+                self._under_way.pop(event.document_id, None)
             if (said := line(event)) and not (of_document and self._lines > MOST_LINES):
                 logger.log(*said)
             if of_document and self._lines == MOST_LINES:
@@ -222,7 +237,7 @@ class _Shower:
                 tell(batch, "created" if isinstance(event, BatchCreated) else batch.status)
 
     def _show_progress(self, client: SyncPrefectClient) -> None:
-        share = percent(self._store.batch(self._batch_id))
+        share = percent(self._store.batch(self._batch_id), sum(self._under_way.values()))
         if self._progress_id is None:
             self._progress_id = self._create(client, "progress", "batch-progress", share, "Documents with an outcome.")
         elif share != self._percent:

@@ -67,11 +67,11 @@ def request_key(client: Client, prompt_version: str, request: Request) -> str:
     return digest.hexdigest()
 
 
-def estimated_tokens(request: Request) -> int:
-    """About what a call takes, in and out: four bytes a token, and an answer of the size of its text and half as much again."""
+def estimated_tokens(request: Request) -> tuple[int, int]:
+    """About what a call takes, in and out: four bytes a token, and an answer of its text's size and half as much again."""
     fixed = len(request.system.encode("utf-8", "replace")) + len(json.dumps(request.schema))
     text = len(request.user.encode("utf-8", "replace"))
-    return (fixed + text) // 4 + text * 3 // 8
+    return (fixed + text) // 4, text * 3 // 8
 
 
 class Caller:
@@ -122,7 +122,7 @@ class Caller:
                 return await self._pay(call, request, turn, read), False
 
     async def _pay(self, call: Call, request: Request, turn: Turn, read: Callable[[Reply], Read]) -> Answer:
-        tokens = estimated_tokens(request)
+        tokens = sum(estimated_tokens(request))
         used = 0
         await self._reserve(call.batch_id, tokens)
         try:

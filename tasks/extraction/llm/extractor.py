@@ -153,7 +153,8 @@ class _Document:
                     return
                 self._done += 1
                 if len(chunks) > LONG_DOCUMENT_CHUNKS:
-                    self._work.progress("extraction", self._done / len(chunks))
+                    # In a thread: it writes to the store, and calls must not wait for that.
+                    await asyncio.to_thread(self._work.progress, "extraction", self._done / len(chunks))
 
         try:
             await asyncio.gather(*(lane() for _ in range(min(self._work.concurrency, len(chunks)))))
