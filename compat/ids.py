@@ -5,15 +5,15 @@ import uuid
 
 
 def new_id(kind: str) -> str:
-    """A fresh id, e.g. ``new_id("knowledge_batch_execution")``."""
+    """Return a fresh id, e.g. ``new_id("knowledge_batch_execution")``."""
     return f"{kind}__{uuid.uuid4()}"
 
 
 def derived_id(kind: str, *parts: str) -> str:
-    """The same id for the same parts, on every machine and in every run.
+    """Return the same id for the same parts, on every machine and in every run.
 
-    A row that is written twice under a derived id is one row, which is what lets a document
-    run again after a crash without leaving a second copy of itself behind.
+    A row that is written twice under a derived id is one row, so a document can run again after a crash
+    without leaving a second copy behind.
     """
     digest = hashlib.sha256()
     for part in parts:

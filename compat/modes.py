@@ -1,4 +1,4 @@
-"""Which runtime serves a batch, and why. Pure: whoever calls brings the four voices."""
+"""Which runtime serves a batch, and why. Pure: the caller passes every choice that was made."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,33 +16,33 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The mode of one batch and the voice that chose it."""
+    """The mode of one batch, and what chose it."""
 
     mode: Mode
     reason: str
 
 
 def parse_mode(value: str, field: str = "mode") -> Mode:
-    """The mode of this name. Raises InvalidInputError that names the field."""
+    """Return the mode of this name. Raises InvalidInputError that names the field."""
     try:
         return Mode(value)
     except ValueError:
-        advice = "is no mode; use " + ", ".join(Mode)
+        advice = "is not a valid mode; use " + ", ".join(Mode)
         raise InvalidInputError([Problem(field, value, advice)]) from None
 
 
 def decide(argument: str | None, environment: str | None, switch: str | None, demotion: str | None) -> Decision:
-    """The first voice that speaks: demotion, caller, ``KNOWLEDGE_WORKFLOW_MODE``, stored switch, legacy.
+    """Return the mode by precedence: demotion, caller, ``KNOWLEDGE_WORKFLOW_MODE``, stored switch, legacy.
 
-    Every voice is checked even where an earlier one decides: a misspelt switch that nobody hears
-    today would surprise on the day the voice before it falls silent.
+    Every choice is checked even if one before it decides: a misspelt switch that is overruled today would
+    surprise on the day that it isn't.
     """
-    voices = (
+    choices = (
         (argument, "mode", "asked for by the caller"),
         (environment, "KNOWLEDGE_WORKFLOW_MODE", "set by KNOWLEDGE_WORKFLOW_MODE"),
         (switch, "stored mode", "set by knowledge-batch mode set"),
     )
-    spoken = [Decision(parse_mode(value, field), reason) for value, field, reason in voices if value is not None]
+    made = [Decision(parse_mode(value, field), reason) for value, field, reason in choices if value is not None]
     if demotion is not None:
         return Decision(Mode.LEGACY, f"demoted: {demotion}")
-    return spoken[0] if spoken else Decision(Mode.LEGACY, "the default")
+    return made[0] if made else Decision(Mode.LEGACY, "the default")

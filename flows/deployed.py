@@ -21,7 +21,7 @@ from flows.host.flow_run import final_state
 from flows.operations import reconcile
 from flows.sources import places
 from flows.sources import readers as sources
-from flows.sources.documents import StreamedParams, refused
+from flows.sources.documents import StreamedParams, invalid
 
 # What Prefect's API refuses before it has kept it. As "not", since a refusal then says what is described here; a pattern would
 # be said as it stands.
@@ -165,7 +165,7 @@ def refuse_password(field: str, address: str) -> None:
     Prefect's API has refused it before, by the form; a flow that is called goes past that.
     """
     if places.has_password(address):
-        raise refused(field, "…", "bears a password, which Prefect shows; put it into a variable of the worker: env:NAME")
+        raise invalid(field, "…", "contains a password, which Prefect shows; put it into a variable of the worker: env:NAME")
 
 
 def has_begun(store: Store, run: FlowRun) -> bool:

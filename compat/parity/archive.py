@@ -1,4 +1,4 @@
-"""Reports and baselines at rest, in the shadow's namespace. Nothing is overwritten."""
+"""Reports and baselines as stored in the shadow namespace. Nothing is overwritten."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from compat.store.schema import ShadowSubmission, StoredBaseline, StoredReport
 
 
 def save(database: Database, report: ParityReport) -> None:
-    """Keeps a report."""
+    """Store a report."""
     row = {
         "id": report.report_id,
         "batch_id": report.batch_id,
@@ -32,19 +32,19 @@ def save(database: Database, report: ParityReport) -> None:
 
 
 def reports(database: Database, name: str | None = None, since: datetime | None = None) -> list[ParityReport]:
-    """Reports, the newest first: all, those of a batch, or the one of an id."""
+    """Return reports, the newest first: all of them, those of a batch, or the one with an id."""
     query = select(StoredReport.id, StoredReport.report).order_by(StoredReport.created_at.desc(), StoredReport.id)
     if name is not None:
         query = query.where((StoredReport.batch_id == name) | (StoredReport.id == name))
     if since is not None:
         query = query.where(StoredReport.created_at >= since)
     with database.read() as connection:
-        # Reports of the first versions don't bear their id.
+        # Reports of the first versions don't contain their id.
         return [ParityReport.from_dict({**row.report, "report_id": row.id}) for row in connection.execute(query)]
 
 
 def judged(main: Database, shadows: Database, min_batches: int, max_age: timedelta) -> gate.CutoverCheck:
-    """The gate's answer to what is on record. Raises InvalidInputError for a number of batches that proves nothing."""
+    """Return the gate's verdict on the stored reports. Raises InvalidInputError for a number of batches that proves nothing."""
     now = utc_now()
     oldest = now - max_age
     with shadows.read() as connection:
@@ -54,7 +54,7 @@ def judged(main: Database, shadows: Database, min_batches: int, max_age: timedel
 
 
 def _unreported(main: Database, found: Sequence[ParityReport], since: datetime) -> list[str]:
-    """Batches whose shadow was submitted since then and has not reported. One that was resumed wants a report of its own."""
+    """Return batches whose shadow run was submitted since then and hasn't reported. A resumed batch needs a new report."""
     query = select(ShadowSubmission.batch_id, ShadowSubmission.generation)
     query = query.where(ShadowSubmission.status == "submitted", ShadowSubmission.updated_at >= since)
     reported = {(report.batch_id, report.generation) for report in found}
@@ -64,7 +64,7 @@ def _unreported(main: Database, found: Sequence[ParityReport], since: datetime) 
 
 
 def save_baseline(database: Database, baseline: Baseline) -> None:
-    """Keeps a baseline for what it was measured on."""
+    """Store a baseline."""
     row: Mapping[str, Any] = {
         "id": new_id("knowledge_parity_baseline"),
         "ontology_hash": baseline.subject.ontology_hash,
@@ -75,7 +75,7 @@ def save_baseline(database: Database, baseline: Baseline) -> None:
 
 
 def newest_baseline(database: Database, subject: Subject) -> Baseline | None:
-    """The newest baseline of this subject; None where there is none, or none of today's code."""
+    """Return the newest baseline of this subject, or None if there is none for the present code."""
     query = select(StoredBaseline.baseline).where(StoredBaseline.ontology_hash == subject.ontology_hash)
     with database.read() as connection:
         for values in connection.execute(query.order_by(StoredBaseline.created_at.desc())).scalars():

@@ -1,4 +1,4 @@
-"""What evidence was gathered with: evidence of other code, another schema or another Prefect says nothing about today's."""
+"""The versions that evidence was gathered with. Evidence of other code, another schema or another Prefect is stale."""
 
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,7 +14,7 @@ PACKAGES = ("compat", "tasks", "legacy", "flows")
 
 @dataclass(frozen=True)
 class Versions:
-    """Version of ours and of Prefect, and hashes of the code and of the tables."""
+    """The versions of this package and of Prefect, and hashes of the code and of the tables."""
 
     knowledge_batch: str
     prefect: str
@@ -27,7 +27,7 @@ class Versions:
 
 @cache
 def versions() -> Versions:
-    """Those of what is installed; Prefect isn't imported for it."""
+    """Return the versions of what is installed, without importing Prefect."""
     return Versions(_version("knowledge-batch"), _version("prefect"), _code_hash(), _schema_hash())
 
 
@@ -39,7 +39,7 @@ def _version(distribution: str) -> str:
 
 
 def _code_hash() -> str:
-    """Of every module's text, wherever the packages lie."""
+    """Return the hash of every module's text, wherever the packages are installed."""
     parts = []
     for package in PACKAGES:
         spec = find_spec(package)

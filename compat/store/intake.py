@@ -13,7 +13,7 @@ from compat.store.sql import blocks, insert_or_ignore
 
 
 class Documents(Sized, Iterable[DocumentInput], Protocol):
-    """Documents in the order of the request, which may be read more than once."""
+    """Documents in the order of the request; they can be read more than once."""
 
 
 class Request(Protocol):
@@ -36,7 +36,7 @@ class Request(Protocol):
 
 
 def params_hash(params: Request) -> str:
-    """What makes two requests the same, the batch id apart: organization, ontology, config, and every document in order."""
+    """Return a hash of all of a request but its batch id: organization, ontology, config, and every document in order."""
     parts = [params.organization_id, params.ontology_id, params.config.model_dump_json()]
     ontologies: dict[str, str] = {}
     for document in params.documents:
@@ -47,7 +47,7 @@ def params_hash(params: Request) -> str:
 
 
 def insert_batch(connection: Connection, params: Request, batch_id: str, execution_id: str, mode: str) -> None:
-    """Writes the batch's rows as pending, its documents, and the ontologies that are not there yet."""
+    """Write the batch's rows as pending, its documents, and the ontologies that aren't stored yet."""
     config = params.config
     document_ids = _insert_documents(connection, params.documents, batch_id)
     common = {"organization_id": params.organization_id, "status": RowStatus.PENDING.value}
@@ -84,7 +84,7 @@ def insert_batch(connection: Connection, params: Request, batch_id: str, executi
 
 
 def _insert_documents(connection: Connection, documents: Iterable[DocumentInput], batch_id: str) -> list[str]:
-    """Returns the documents' ids in their order."""
+    """Return the documents' ids in their order."""
     document_ids: list[str] = []
     hashes: dict[str, str] = {}
     for block in blocks(documents):

@@ -41,7 +41,7 @@ def add_for(connection: Connection, claim: Claim) -> None:
 def record(
     database: Database, batch_id: str, generation: int, status: str, reason: str | None = None, flow_run_id: str | None = None
 ) -> None:
-    """Keeps how the submission went; of a batch that has been resumed since, nothing."""
+    """Record how the submission went, unless the batch has been resumed since."""
     with database.write() as connection:
         connection.execute(
             update(ShadowSubmission)
@@ -51,7 +51,7 @@ def record(
 
 
 def find(database: Database, batch_id: str) -> ShadowRequest | None:
-    """The batch's shadow; None where none was wished for."""
+    """Return the batch's shadow request, or None if there was none."""
     with database.read() as connection:
         row = connection.execute(select(ShadowSubmission).where(ShadowSubmission.batch_id == batch_id)).first()
     return ShadowRequest(row.batch_id, row.generation, row.status, row.reason, row.flow_run_id) if row else None

@@ -19,7 +19,7 @@ IDS = 1_000
 
 
 def blocks(items: Iterable[Item], size: int = DOCUMENTS) -> Iterator[list[Item]]:
-    """The items in their order, as lists of at most ``size``."""
+    """Yield the items in their order, as lists of at most ``size``."""
     iterator = iter(items)
     while block := list(islice(iterator, size)):
         yield block
@@ -40,20 +40,20 @@ def _insert(connection: Connection, table: type[Base]) -> "postgresql.Insert | s
 
 
 def insert_or_ignore(connection: Connection, table: type[Base], *rows: dict[str, Any]) -> None:
-    """Inserts the rows whose keys are free."""
+    """Insert the rows whose keys are free."""
     if rows:
         connection.execute(_insert(connection, table).on_conflict_do_nothing(), list(rows))
 
 
 def insert_if_new(connection: Connection, table: type[Base], row: dict[str, Any]) -> bool:
-    """Inserts a row unless its key is taken. Whether it was free, which of many writers is true for one."""
+    """Insert a row unless its key is taken. Return whether it was inserted; of many writers, one is told True."""
     # Asked for by RETURNING: drivers count the rows of an insert in ways of their own.
     key = next(iter(table.__table__.primary_key))
     return connection.execute(_insert(connection, table).values(row).on_conflict_do_nothing().returning(key)).first() is not None
 
 
 def upsert(connection: Connection, table: type[Base], row: dict[str, Any], keep: Sequence[str] = ()) -> None:
-    """Inserts a row, or overwrites the one of the same primary key except for its columns ``keep``."""
+    """Insert a row, or overwrite the one with the same primary key, except for its columns ``keep``."""
     keys = [column.name for column in table.__table__.primary_key]
     changed = {name: value for name, value in row.items() if name not in keys and name not in keep}
     connection.execute(_insert(connection, table).values(row).on_conflict_do_update(index_elements=keys, set_=changed))

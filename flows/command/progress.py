@@ -1,4 +1,4 @@
-"""What a person sees of a batch that runs: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a running batch: a bar on a terminal, an occasional line elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from compat.contracts import BatchState, Extracting, Pending, Resolving
 from compat.errors import KnowledgeBatchError
 from compat.store import Store
 
-# Seconds between two looks at the batch.
+# Seconds between two checks of the batch.
 BAR_SECONDS, LINE_SECONDS = 0.2, 2.0
 
 
 @contextmanager
 def shown_progress(batch_id: str, console: Console) -> Iterator[None]:
-    """Shows the batch's progress on ``console`` while the block runs."""
+    """Show the batch's progress on ``console`` while the block runs."""
     left = Event()
     watcher = Thread(target=_bar if console.is_terminal else _lines, args=(batch_id, console, left), daemon=True)
     watcher.start()
@@ -32,7 +32,7 @@ def _look(batch_id: str) -> BatchState | None:
     try:
         return Store.from_settings().state(batch_id)
     except KnowledgeBatchError:
-        # Not claimed yet, or refused: whoever runs the batch tells.
+        # Not claimed yet, or refused: the caller that runs the batch reports it.
         return None
 
 
@@ -49,12 +49,12 @@ def _bar(batch_id: str, console: Console, left: Event) -> None:
 
 
 def _lines(batch_id: str, console: Console, left: Event) -> None:
-    said = ""
-    while not left.wait(LINE_SECONDS if said else BAR_SECONDS):
+    printed = ""
+    while not left.wait(LINE_SECONDS if printed else BAR_SECONDS):
         line = _line(_look(batch_id))
-        if line and line != said:
+        if line and line != printed:
             console.print(line, markup=False, highlight=False)
-            said = line
+            printed = line
 
 
 def _line(state: BatchState | None) -> str:

@@ -1,4 +1,4 @@
-"""What a command says: one result on stdout, as a table or as JSON, and everything else on stderr."""
+"""A command's output: one result on stdout, as a table or as JSON, and everything else on stderr."""
 
 import json
 import sys
@@ -16,16 +16,16 @@ Format = Annotated[str, typer.Option("--format", help="table or json.", metavar=
 
 
 def plain(*cells: str) -> list[Any]:
-    """Cells of a table as they are: ids and texts may hold what rich would take for markup."""
+    """Return a table's cells without markup: ids and texts may contain what rich would take for it."""
     return [Text(cell) for cell in cells]
 
 
 def show(table: Table) -> None:
-    """A table, whole."""
+    """Print a table in full."""
     if sys.stdout.isatty():
         Console().print(table)
         return
-    # Without a terminal nothing may be cut or folded to a guessed width, nor padded.
+    # Without a terminal, nothing may be cut, wrapped or padded to a guessed width.
     console = Console(width=10_000)
     with console.capture() as capture:
         console.print(table)
@@ -33,17 +33,17 @@ def show(table: Table) -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on a line of its own."""
+    """Print a JSON value on a line of its own."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """A line for the person, not for the next program."""
+    """Print a line for the person, on stderr."""
     sys.stderr.write(text + "\n")
 
 
 def check_format(value: str) -> None:
-    """Raises InvalidInputError for a format that is none."""
+    """Raise InvalidInputError unless the format is table or json."""
     if value not in ("table", "json"):
         raise InvalidInputError([Problem("format", value, "use table or json")])

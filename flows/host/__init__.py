@@ -33,7 +33,7 @@ class NoHost:
 
 
 def find_host() -> Host:
-    """Return what surrounds the caller, by Prefect's own context; whatever else was imported plays no part."""
+    """Return what surrounds the caller, read from Prefect's own context; it doesn't matter what else was imported."""
     started_for = os.environ.get(STARTED_FOR)
     if not (_is_in_run() or started_for):
         return NoHost()

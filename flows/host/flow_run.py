@@ -1,4 +1,4 @@
-"""The flow run that a batch is served in: found, watched for a cancel, and told its end."""
+"""The flow run that a batch is served in: found, watched for a cancel, and given its final state."""
 
 import logging
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ log = logging.getLogger("knowledge_batch")
 class FlowRunHost:
     """The flow run that a batch is served in.
 
-    ``flow_run_id`` is the one that a worker started this process for: runs further in stay Running for ever when it is
-    killed, and one further out may go on elsewhere. Without a worker it is the outermost one. ``watched`` are the runs
-    whose cancellation ends the batch.
+    ``flow_run_id`` is the run that a worker started this process for: its subflow runs stay Running for ever when the
+    process is killed, and its parent may go on elsewhere. Without a worker it is the outermost run. ``watched`` are the
+    runs whose cancellation ends the batch.
     """
 
     flow_run_id: str | None
@@ -52,7 +52,7 @@ def _outermost_flow_run() -> str | None:
     try:
         return flow_run.get_root_flow_run_id()
     except Exception:
-        # Of a flow within a flow Prefect's API is asked, and may be away: a batch that legacy serves goes on all the same.
+        # For a subflow, Prefect's API is asked and may not answer: a batch that legacy serves must go on.
         log.debug("the outermost flow run is not known", exc_info=True)
         return flow_run.get_id()
 
@@ -65,12 +65,12 @@ def state_of(flow_run_id: str | None) -> State[object] | None:
         try:
             return client.read_flow_run(UUID(flow_run_id)).state
         except ObjectNotFound:
-            # Deleted, or kept by an embedded server that is gone: the lease decides.
+            # The run was deleted, or its embedded server is gone: the lease decides.
             return None
 
 
 def final_state(store: Store, batch_id: str) -> State[Any]:
-    """The flow run's own state for what the batch came to; a batch in which every document failed is Failed."""
+    """Return the flow run's final state for the batch's end; a batch in which every document failed is Failed."""
     match store.state(batch_id):
         case BatchFailed(error=error):
             return Failed(message=error)

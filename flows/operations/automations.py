@@ -1,4 +1,4 @@
-"""What Prefect is to do by itself: say that a batch failed or went back to legacy, and end runs that nobody works on."""
+"""Prefect's automations: one reports batches that failed or were rolled back, one ends runs that nobody works on."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -20,25 +20,29 @@ ZOMBIES = "knowledge-batch: a run without a sign of life has crashed"
 
 # Heartbeats that may be missed; a busy machine misses one.
 MISSED = 3
-# What Prefect's workers use where nothing is set, in seconds.
+# The default of Prefect's workers, in seconds.
 HEARTBEAT_SECONDS = 180
 
 
-# What takes a notification away.
+# The value of --notify that removes the notification.
 NOBODY = "none"
 
 
 def notify(actions: Sequence[ActionTypes]) -> AutomationCore:
-    """Says which batch failed or was rolled back, and why, through a notification block.
+    """Return the automation that reports a batch that failed or was rolled back, and why, through a notification block.
 
-    With nothing to do it shows all the same: the event feed has the batch's event and that this automation fired on it. A
-    block holds an address that is a secret, so it is the operator's to make.
+    Without an action it still shows in the event feed that it fired. A block holds a secret address, so the operator
+    makes it.
     """
     silent = all(isinstance(action, DoNothing) for action in actions)
     return AutomationCore(
         name=NOTIFY,
         description="Fires on knowledge.batch.failed and knowledge.batch.rolled_back. "
-        + ("Shows in the event feed; to be told, knowledge-batch automations apply --notify BLOCK." if silent else ""),
+        + (
+            "Only shows in the event feed; for a notification run: knowledge-batch automations apply --notify BLOCK."
+            if silent
+            else ""
+        ),
         trigger=EventTrigger(
             expect={"knowledge.batch.failed", "knowledge.batch.rolled_back"},
             match=ResourceSpecification({"prefect.resource.id": "knowledge.batch.*"}),
@@ -50,7 +54,7 @@ def notify(actions: Sequence[ActionTypes]) -> AutomationCore:
 
 
 def message(block_id: str) -> SendNotification:
-    """What is said through a block."""
+    """Return the message that a block sends."""
     return SendNotification(
         block_document_id=UUID(block_id),
         subject="Batch {{ event.resource['prefect.resource.name'] }}: {{ event.event }}",
@@ -59,9 +63,9 @@ def message(block_id: str) -> SendNotification:
 
 
 def mark_zombies(heartbeat_seconds: int) -> AutomationCore:
-    """Marks a run of ours Crashed that has sent nothing for three heartbeats; ``reconcile`` then ends its batch.
+    """Return the automation that marks a run as Crashed after three missed heartbeats; ``reconcile`` then ends its batch.
 
-    Any event of the run counts as a sign of life: a list of state names would miss those that we make up.
+    Any event of the run counts as a sign of life, since a list of state names would miss our own.
     """
     return AutomationCore(
         name=ZOMBIES,
@@ -84,20 +88,20 @@ def mark_zombies(heartbeat_seconds: int) -> AutomationCore:
 
 
 def apply(block: str | None = None) -> list[str]:
-    """Creates the automations, or brings those that are there up to date. Returns their names.
+    """Create the automations or bring existing ones up to date, and return their names.
 
     Args:
         block: A notification block as TYPE/NAME, such as ``slack-webhook/operations``; ``none`` for no notification.
-            Without one it stays as it is: whoever applies a release, or starts the stack, needn't know of it.
+            Without it, the notification stays as it is, so that a release or the stack doesn't change it.
 
     Raises:
         InvalidInputError: Prefect has no such block.
-        PrefectUnavailableError: Its API is away, or refuses.
+        PrefectUnavailableError: Prefect's API doesn't answer, or refuses.
     """
     try:
         return _applied(block)
     except (httpx.HTTPError, RuntimeError) as error:
-        # Prefect says RuntimeError of an API that nobody answers at.
+        # Prefect raises RuntimeError if nobody answers at the API's address.
         raise PrefectUnavailableError(PREFECT_API_URL.value() or "PREFECT_API_URL", f"{type(error).__name__}: {error}") from error
 
 
@@ -113,7 +117,7 @@ def _applied(block: str | None) -> list[str]:
             if found is None:
                 client.create_automation(automation)
             else:
-                # One that was switched off on Prefect's page stays so.
+                # An automation that was switched off on Prefect's page stays off.
                 client.update_automation(found.id, automation.model_copy(update={"enabled": found.enabled}))
     return [automation.name for automation in wanted]
 
@@ -130,5 +134,5 @@ def _block_id(client: SyncPrefectClient, block: str) -> str:
         return str(client.read_block_document_by_name(name, kind).id)
     except ObjectNotFound:
         raise InvalidInputError(
-            [Problem("--notify", block, "no such block in Prefect; make it on the page Blocks and name it TYPE/NAME")]
+            [Problem("--notify", block, "Prefect has no such block; create it on the page Blocks and name it as TYPE/NAME")]
         ) from None

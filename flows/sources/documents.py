@@ -1,4 +1,4 @@
-"""Documents on their way into a batch: checked one by one, read in order as often as wanted, few of them in memory."""
+"""Documents on their way into a batch: checked one by one, readable in order more than once, few of them in memory."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ SPOOL_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """A document as its source has it, and where it stands there."""
+    """A document as its source has it, and its place in the source."""
 
     where: str
     document_id: object
@@ -31,8 +31,8 @@ class Documents:
     """Checked documents that share an ontology."""
 
     def __init__(self, rows: Iterable[Row], ontology_content: str) -> None:
-        """Reads the rows to their end. Raises InvalidInputError for one that is no document, or whose id stood before."""
-        # The same for all, so checked once.
+        """Read all rows. Raises InvalidInputError for one that isn't a document, or whose id was used before."""
+        # The ontology is the same for all documents, so it is checked once.
         _checked(Row("ontology", "-", ""), ontology_content)
         self.ontology_content = ontology_content
         self._file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 -- lives as long as this does
@@ -43,9 +43,9 @@ class Documents:
             place = places.setdefault(document.document_id, row.where)
             if place != row.where:
                 advice = (
-                    f"documentId {document.document_id!r} stands twice, first at {place}; give every document an id of its own"
+                    f"documentId {document.document_id!r} is used twice, first at {place}; give every document an id of its own"
                 )
-                raise refused(row.where, document.document_id, advice)
+                raise invalid(row.where, document.document_id, advice)
             self._file.write(json.dumps([document.document_id, document.text]).encode() + b"\n")
             self._count += 1
 
@@ -55,11 +55,11 @@ class Documents:
     def __iter__(self) -> Iterator[DocumentInput]:
         place = 0
         for _ in range(self._count):
-            # Back to a place of its own: another reader may have moved the file's.
+            # Another reader may have moved the file's position.
             self._file.seek(place)
             document_id, text = json.loads(self._file.readline())
             place = self._file.tell()
-            # Checked on its way into the file.
+            # It was checked on its way into the file.
             yield DocumentInput.model_construct(document_id=document_id, text=text, ontology_content=self.ontology_content)
 
     @property
@@ -68,7 +68,7 @@ class Documents:
         return derived_id("knowledge_ontology", self.ontology_content)
 
     def request(self, batch_id: str | None, config: Mapping[str, Any]) -> "StreamedParams":
-        """The batch of these documents. Raises InvalidInputError for a field that is wrong."""
+        """Return a batch's request for these documents. Raises InvalidInputError for a wrong field."""
         params = BatchParams.parse(
             {
                 "batchId": batch_id,
@@ -83,7 +83,7 @@ class Documents:
 
 @dataclass(frozen=True)
 class StreamedParams:
-    """``BatchParams`` whose documents needn't fit into memory."""
+    """``BatchParams`` with documents that needn't fit into memory."""
 
     batch_id: str | None
     organization_id: str
@@ -92,7 +92,7 @@ class StreamedParams:
     config: BatchConfig
 
     def only_new(self, store: Store) -> "StreamedParams":
-        """Without the documents whose text was extracted by this ontology before, in an older batch of the organization."""
+        """Return the request without documents whose text this ontology has extracted, in an older batch of the organization."""
         ontology = content_hash(self.documents.ontology_content)
 
         def new() -> Iterator[Row]:
@@ -106,14 +106,14 @@ class StreamedParams:
         return replace(self, documents=Documents(new(), self.documents.ontology_content))
 
 
-def refused(field: str, value: object, advice: str) -> InvalidInputError:
-    """One thing that is wrong with a source."""
+def invalid(field: str, value: object, advice: str) -> InvalidInputError:
+    """Return the error for one thing that is wrong with a source."""
     return InvalidInputError([Problem(field, value, advice)])
 
 
 def _checked(row: Row, ontology_content: str = "") -> DocumentInput:
     document_id = row.document_id
-    # Tables have numbers for ids; True is one to Python only.
+    # Tables may have numbers as ids; True is a number to Python, but not an id.
     if isinstance(document_id, int) and not isinstance(document_id, bool):
         document_id = str(document_id)
     try:

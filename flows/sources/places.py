@@ -1,4 +1,4 @@
-"""Where files are: paths and URLs that fsspec opens, addresses that environment variables hold, and how errors say them."""
+"""Where files are: paths and URLs that fsspec opens, addresses in environment variables, and how errors show them."""
 
 import io
 import os
@@ -14,21 +14,21 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from compat.errors import InvalidInputError
-from flows.sources.documents import refused
+from flows.sources.documents import invalid
 
-# An address that holds a secret is said by the name of the environment variable that holds it.
+# An address with a secret is given, and shown, by the name of the environment variable that holds it.
 VARIABLE = "env:"
-# A password in a URL that isn't a JSON line: between a colon and the last @, since who writes one unescaped may use both a / and
-# an @ in it; digits up to a / are a port.
+# A password in a URL that isn't a JSON line: between a colon and the last @, since an unescaped password may contain / and @;
+# digits up to a / are a port.
 _USERINFO = r"(://[^/?#@\s]*:)(?!\d*(?:[/?#]|$)).*@"
 PASSWORD = rf"^\s*[^{{\s].*(?:{_USERINFO}|[?&]password=)"
-# Bytes of a file that are read at a time.
+# Bytes to read from a file at a time.
 BUFFER = 2**20
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where something lies, and how errors say so: as the caller wrote it, without a secret."""
+    """Where something is, and how errors show it: as the caller wrote it, without secrets."""
 
     field: str
     value: str
@@ -41,7 +41,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder, wherever fsspec finds it. ``shown`` is what errors call it; of a secret one they say nothing else."""
+    """A file or folder, wherever fsspec finds it. ``shown`` is how errors name it; they show nothing else of a secret one."""
 
     system: AbstractFileSystem
     path: str
@@ -50,7 +50,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        # On the web a key may follow the name.
+        # In a URL a key may follow the name.
         return PurePosixPath(self.path.partition("?")[0] if "://" in self.path else self.path).name
 
     @property
@@ -72,7 +72,7 @@ class Place:
     def exists(self) -> bool:
         with self.readable():
             try:
-                # Not `exists`, for which whatever is away or forbidden isn't there.
+                # Not `exists`, which returns False for what can't be reached or is forbidden.
                 self.system.info(self.path)
             except FileNotFoundError as error:
                 if _reason(error) is error:
@@ -81,7 +81,7 @@ class Place:
         return True
 
     def is_folder(self, unless: Container[str]) -> bool:
-        """Whether it is a folder; what ends like one of these is none, since on the web every page could be."""
+        """Return whether it is a folder; a name with one of these endings isn't, since on the web every page could be one."""
         with self.readable():
             return self.suffix not in unless and bool(self.system.isdir(self.path))
 
@@ -92,9 +92,9 @@ class Place:
         return sorted((place for place in places if place.suffix in suffixes), key=lambda place: place.name)
 
     def open(self) -> Any:
-        """A binary file object."""
+        """Open the file for reading bytes."""
         with self.readable():
-            # Buffered here: what comes in one stream can't be gone back in, as fsspec does to find a line's end.
+            # Buffered here: fsspec seeks back to find a line's end, which a stream can't.
             return io.BufferedReader(self.system.open(self.path, "rb"), BUFFER)
 
     def text(self) -> str:
@@ -104,7 +104,7 @@ class Place:
 
     @contextmanager
     def readable(self, where: Callable[[], str] | None = None) -> Iterator[None]:
-        """Turns what a file system or a file's reader says into a refusal that names the file, or where in it that was."""
+        """Turn an error of a file system or a file's reader into an InvalidInputError that names the file, or the place in it."""
         try:
             yield
         except InvalidInputError:
@@ -112,18 +112,18 @@ class Place:
         except Exception as error:
             if not _is_theirs(error):
                 raise
-            said = _said(_reason(error), self.is_secret)
-            advice = f"can't be read ({said}); mend the file, its path or its permissions"
-            raise refused(where() if where else self.label, self.shown, advice) from None
+            text = _in_words(_reason(error), self.is_secret)
+            advice = f"can't be read ({text}); correct the file, its path or its permissions"
+            raise invalid(where() if where else self.label, self.shown, advice) from None
 
 
 def _is_theirs(error: Exception) -> bool:
-    """Whether an error tells of the world and not of a fault of ours: every file system has classes of its own."""
+    """Return whether an error comes from a file system, rather than from a fault of ours; each has its own classes."""
     return isinstance(error, OSError | ValueError) or type(error).__module__ != "builtins"
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What is behind an error: on the web fsspec says of a server that is away, or refuses, that the file isn't found."""
+    """Return the cause of an error: if a web server is down or refuses, fsspec only says that the file isn't found."""
     while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
         if getattr(error.__cause__, "status", None) == HTTPStatus.NOT_FOUND:
             break
@@ -131,23 +131,23 @@ def _reason(error: BaseException) -> BaseException:
     return error
 
 
-def _said(error: BaseException, is_secret: bool) -> str:
-    """An error in words; of a secret place without its own, which may say the address."""
-    said = getattr(error, "strerror", None)
+def _in_words(error: BaseException, is_secret: bool) -> str:
+    """Return an error in words; for a secret place without the error's own, which may show the address."""
+    text = getattr(error, "strerror", None)
     status = getattr(error, "status", None)
-    if is_secret or (said and not status):
-        return said or (f"{type(error).__name__} {status}" if status else type(error).__name__)
+    if is_secret or (text and not status):
+        return text or (f"{type(error).__name__} {status}" if status else type(error).__name__)
     return without_secrets(f"{type(error).__name__}: {error}")
 
 
 def address_of(field: str, given: str) -> Address:
-    """The address itself, or the one that an environment variable holds."""
+    """Return the address itself, or the one that an environment variable holds."""
     if not given.startswith(VARIABLE):
         return Address(field, given, without_secrets(given))
     name = given.removeprefix(VARIABLE)
     found = os.environ.get(name)
     if not found:
-        raise refused(field, given, f"no environment variable {name} here; set it where the batch runs")
+        raise invalid(field, given, f"there is no environment variable {name} here; set it where the batch runs")
     return Address(field, found, given)
 
 
@@ -156,29 +156,29 @@ def place_of(address: Address) -> Place:
         system, path = url_to_fs(address.value)
         return Place(system, path, address.shown, address.is_secret)
     except ImportError as error:
-        advice = f"{error}; its file system is a package of its own"
+        advice = f"{error}; install that package for its file system"
     except Exception as error:
         if not _is_theirs(error):
             raise
-        advice = f"can't be reached ({_said(error, address.is_secret)}); name a path, or a URL that fsspec knows and reaches"
-    raise refused(address.field, address.shown, advice)
+        advice = f"can't be reached ({_in_words(error, address.is_secret)}); name a path, or a URL that fsspec can open"
+    raise invalid(address.field, address.shown, advice)
 
 
 def has_password(address: str) -> bool:
-    """Whether an address says a password to whoever reads it."""
+    """Return whether an address contains a password."""
     return re.search(PASSWORD, address) is not None
 
 
 def without_secrets(address: str) -> str:
-    """An address as errors may say it: no password, and of a URL nothing behind its ``?``, where keys and signatures stand."""
+    """Return an address as errors may show it: without a password, and without what follows a URL's ``?`` (keys, signatures)."""
     hidden = re.sub(_USERINFO, r"\1***@", address)
     return re.sub(r"\?.*", "?…", hidden) if "://" in address else hidden
 
 
 def decoded(content: bytes, name: str, line: int) -> str:
-    """A file's text from this line on. Whoever saves as UTF-8 on Windows puts a mark in front of the first."""
+    """Return a file's text from this line on. The first line may begin with the byte order mark of Windows."""
     try:
         return content.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
         line += content[: error.start].count(b"\n")
-        raise refused(f"{name} line {line}", content[error.start : error.end], "isn't UTF-8; save the file as UTF-8") from None
+        raise invalid(f"{name} line {line}", content[error.start : error.end], "isn't UTF-8; save the file as UTF-8") from None

@@ -1,4 +1,4 @@
-"""From a text and an ontology to a graph: pure functions, each stage of use alone. Knows no Prefect."""
+"""From a text and an ontology to a graph: pure functions; each stage can be used alone. Imports no Prefect."""
 
 import importlib
 import sys
@@ -25,10 +25,10 @@ __all__ = [
 
 
 def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
-    """The extractor of a name: ``rules``, ``llm``, or ``package.module:factory``, whose ``factory()`` returns it.
+    """Return the extractor with a name: ``rules``, ``llm``, or ``package.module:factory``, whose ``factory()`` returns it.
 
-    The current folder is importable too, as it is for ``python -m``. Raises ExtractorNotFoundError where the name leads nowhere;
-    what the module or the factory raises itself comes through as it is.
+    The current folder is importable too, as it is for ``python -m``. Raises ExtractorNotFoundError if there is no such extractor;
+    what the module or the factory raises itself is passed on.
     """
     if name == "rules":
         return RulesExtractor()

@@ -26,17 +26,17 @@ class Chunk:
 
 
 def split_sentences(text: str, max_chars: int = MAX_CHARS) -> list[tuple[int, int]]:
-    """The sentences of a text as ``(start, end)``, which together cover all of it.
+    """Return the sentences of a text as ``(start, end)``, which together cover all of it.
 
     Space after a sentence belongs to it. A sentence of more than ``max_chars`` characters is cut after the last
-    whitespace that fits, or at ``max_chars`` where there is none.
+    whitespace that fits, or at ``max_chars`` if there is none.
     """
     starts = []
     position = 0
-    # Half a surrogate pair, which a Python text may hold and sentencex may not, stands for one character all the same.
+    # A lone surrogate, which Python allows and sentencex doesn't, is replaced by one character, so offsets stay true.
     readable = _SURROGATES.sub("\ufffd", text)
     for sentence in sentencex.segment("en", readable):
-        # Sentencex may leave out blank space between paragraphs, so each sentence is looked up, never counted.
+        # Sentencex may leave out blank space between paragraphs, so each sentence is searched for, not counted to.
         found = readable.find(sentence, position)
         if found >= 0 and sentence.strip():
             starts.append(found)
@@ -55,7 +55,7 @@ def _cut(text: str, start: int, end: int, max_chars: int) -> Iterator[tuple[int,
         stop = start + max_chars
         while stop > start and not text[stop - 1].isspace():
             stop -= 1
-        # A cut at the whitespace before the sentence's only word would make a piece of nothing but space.
+        # A cut before the sentence's only word would make a piece of nothing but whitespace.
         stop = stop if text[start:stop].strip() else start + max_chars
         yield start, stop
         start = stop
@@ -63,16 +63,16 @@ def _cut(text: str, start: int, end: int, max_chars: int) -> Iterator[tuple[int,
 
 
 def split(text: str, max_chars: int = MAX_CHARS, min_tail_chars: int = MIN_TAIL_CHARS) -> list[Chunk]:
-    """The chunks of a document, in order; together they cover all of it. An empty document has none.
+    """Return the chunks of a document, in order; together they cover all of it. An empty document has none.
 
-    A chunk holds at most ``max_chars`` characters and begins with the last sentence of the chunk before it, where
+    A chunk holds at most ``max_chars`` characters and begins with the last sentence of the chunk before it, if
     that leaves room for a new one. If fewer than ``min_tail_chars`` new characters remain for the last chunk, they
-    join the chunk before it, the only one that may so become longer than ``max_chars``.
+    join the chunk before it, which is the only one that may become longer than ``max_chars``.
     """
     sentences = split_sentences(text, max_chars)
     if not sentences:
         return []
-    # Chunks as (first, last) sentence, both included, and the first one that the chunk before hasn't got.
+    # Chunks as (first, last) sentence, both included, and the first sentence that the chunk before doesn't have.
     groups: list[tuple[int, int, int]] = []
     first = new = 0
     for number in range(1, len(sentences) + 1):

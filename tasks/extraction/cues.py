@@ -1,4 +1,4 @@
-"""Where a sentence says the words of the properties' labels: what relations hang on."""
+"""Where a sentence contains words of the properties' labels, on which relations are built."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from tasks.extraction.words import DETERMINERS
 
 # Words of one phrase may stand this far apart in a sentence.
 _REACH = 4
-# Less of a phrase than this, by the weights of its words, is no sign of it.
+# A smaller part of a phrase than this, by the weights of its words, doesn't count as the phrase.
 _MIN_STRENGTH = 0.6
 
 
@@ -21,8 +21,7 @@ _MIN_STRENGTH = 0.6
 class Argument:
     """What may be a subject or an object: a name, or a value. Tokens ``first`` to ``last`` of its sentence.
 
-    ``possessive``: stands for an owner (``its``, ``Vey's``). ``spoken`` is false for a pronoun, which no document
-    gives as a name.
+    ``possessive``: it is an owner (``its``, ``Vey's``). ``spoken`` is false for a pronoun, which is not a name.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Hit:
 
 
 def find_hits(sentence: Sentence, arguments: Sequence[Argument], lexicon: Lexicon) -> list[Hit]:
-    """The phrases that stand in a sentence, outside its names; in a fixed order."""
+    """Return the phrases in a sentence, outside its names, in a fixed order."""
     inside = {index for argument in arguments if argument.spoken for index in range(argument.first, argument.last + 1)}
     years = {argument.first for argument in arguments if argument.value is not None and argument.value.datatype == str(XSD.gYear)}
     places: dict[int, list[tuple[int, Cue]]] = defaultdict(list)
@@ -70,7 +69,7 @@ def find_hits(sentence: Sentence, arguments: Sequence[Argument], lexicon: Lexico
 
 
 def _clusters(found: Sequence[tuple[int, Cue]]) -> Iterator[list[tuple[int, Cue]]]:
-    """Cues that stand near each other; a word that is said again begins a new group."""
+    """Cues near each other; a repeated word begins a new group."""
     group: list[tuple[int, Cue]] = []
     for index, cue in found:
         if group and (index - group[-1][0] > _REACH or any(cue.slot == other.slot and index != at for at, other in group)):

@@ -23,7 +23,7 @@ from tasks.extraction.words import (
 
 MIN_CONFIDENCE = 0.5
 _PERSON_ENDINGS = ("ist", "ian", "man", "woman", "ess", "eer")
-# A kind that is said outright outweighs any number of guesses from the shape of a name.
+# A kind that the text states outweighs any number of guesses from the shape of a name.
 _SAID, _PLACED, _SHAPE = 1.0, 0.3, 0.2
 
 
@@ -44,17 +44,17 @@ class Evidence:
     kinds: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def add_class(self, name: str, class_iri: str, weight: float) -> None:
-        """Notes that the name is of a class."""
+        """Note that the name is of a class."""
         known = self.classes[name]
         known[class_iri] = max(known.get(class_iri, 0.0), weight)
 
     def add_kind(self, name: str, kind: str, weight: float) -> None:
-        """Notes that the name is of a kind."""
+        """Note that the name is of a kind."""
         known = self.kinds[name]
         known[kind] = known.get(kind, 0.0) + weight
 
     def kind(self, name: str) -> str | None:
-        """The likeliest kind of a name; ``thing`` for a class that is of none of the kinds."""
+        """Return the likeliest kind of a name; ``thing`` for a class of no known kind."""
         known = self.classes.get(name)
         if known:
             return self.lexicon.kinds.get(max(sorted(known), key=lambda iri: known[iri]), "thing")
@@ -62,7 +62,7 @@ class Evidence:
         return max(sorted(found), key=lambda kind: found[kind]) if found else None
 
     def fit(self, name: str, wanted: tuple[str, ...]) -> float:
-        """How well a name fits one of the wanted classes: 0 not at all, 0.5 nothing is known, 1 the text says so."""
+        """Return how well a name fits one of the wanted classes: 0 not at all, 0.5 nothing is known, 1 the text says so."""
         if not wanted:
             return 0.6
         ontology = self.lexicon.ontology
@@ -70,7 +70,7 @@ class Evidence:
         if known:
             if ontology.is_any(known, wanted):
                 return 1.0
-            # The text may be less exact than the ontology asks: a vessel, where a ship is wanted.
+            # The text may be less exact than the ontology: a vessel instead of a ship.
             return 0.7 if any(ontology.is_a(one, given) for one in wanted for given in known) else 0.0
         kinds = self.kinds.get(name)
         wanted_kinds = {kind for iri in wanted for kind in self.lexicon.kinds_below[iri]}
@@ -81,19 +81,19 @@ class Evidence:
         return 0.0 if max(kinds.values()) >= _SAID else 0.3
 
     def narrow(self, name: str, wanted: tuple[str, ...], beside: str | None = None) -> None:
-        """Takes from a relation that holds what the name must be; of several classes that of the name beside it on a list."""
+        """Record the class that an accepted relation implies for a name; of several classes, that of its neighbour on a list."""
         ontology = self.lexicon.ontology
         if not wanted or ontology.is_any(self.classes.get(name, ()), wanted):
             return
         if beside is not None:
             wanted = tuple(iri for iri in wanted if ontology.is_any(self.classes.get(beside, ()), (iri,))) or wanted
         kind = self.kind(name)
-        # An agent that looks like a person is one, where the ontology has a class for it.
+        # An agent that looks like a person is one, if the ontology has a class for it.
         of_kind = [iri for iri in self.lexicon.roots.get(kind or "", ()) if ontology.is_any([iri], wanted)]
         self.add_class(name, (*of_kind, *wanted)[0], 0.6)
 
     def types(self, name: str) -> tuple[tuple[str, ...], float]:
-        """The classes of a name, the surest and most exact first, and the confidence of the first."""
+        """Return the classes of a name, the surest and most exact first, and the confidence of the first."""
         known = self.classes.get(name, {})
         if not known:
             kind = self.kind(name)
@@ -106,9 +106,9 @@ class Evidence:
 
 
 def link_names(mentions: Sequence[Mention], words_before: dict[int, str]) -> list[Name]:
-    """The mentions with the names they go by: ``Vey`` goes by ``Tomas Vey`` if that stood before it.
+    """Return the mentions with the names they go by: ``Vey`` goes by ``Tomas Vey`` if that stood before it.
 
-    ``words_before`` maps a mention's start to the lower-case word before it, which tells people from places.
+    ``words_before`` maps a mention's start to the lower-case word before it, which distinguishes people from places.
     """
     full: dict[str, str] = {}
     names = []
@@ -130,7 +130,7 @@ def _person_like(words: Sequence[str]) -> bool:
 
 
 def gather_evidence(sentences: Iterable[Sentence], names: dict[int, Name], lexicon: Lexicon) -> Evidence:
-    """What the sentences say about the types of the names, which are keyed by the start of their mention."""
+    """Return what the sentences say about the types of the names, which are keyed by the start of their mention."""
     evidence = Evidence(lexicon)
     for sentence in sentences:
         tokens = sentence.tokens
@@ -156,12 +156,12 @@ def _from_shape(name: str, evidence: Evidence) -> None:
         return
     words = name.split()
     if "of" in words[1:]:
-        words = words[: words.index("of")]  # what comes after says whose it is, not what it is
+        words = words[: words.index("of")]  # what follows says whose it is, not what it is
     for length in range(len(words), 0, -1):
-        # "Gullstone Observatory" says by its end what it is, where the ontology knows observatories.
+        # The end of "Gullstone Observatory" says what it is, if the ontology has observatories.
         if _note_class(name, words[-length:], evidence, 0.9):
             return
-    # "Comet Ilse" says it by its beginning.
+    # The beginning of "Comet Ilse" does.
     if len(words) > 1 and _note_class(name, words[:1], evidence, 0.8):
         return
     kinds = [NAME_WORDS[word.lower()] for word in words if word.lower() in NAME_WORDS]
@@ -214,7 +214,7 @@ def _ends_noun(token: Token) -> bool:
 
 
 def _note_noun(name: str, noun: Sequence[Token], evidence: Evidence, last_only: bool = False) -> None:
-    """Notes what a noun with its adjectives says of a name; the end of the noun says the most."""
+    """Note what a noun with its adjectives says about a name; the last word counts most."""
     stems = [token.stem for token in noun]
     shortest = len(stems) - 1 if last_only else 0
     for stop in range(len(stems), shortest, -1):
@@ -241,9 +241,9 @@ def _note_class(name: str, words: Sequence[str], evidence: Evidence, weight: flo
 
 
 def build_entities(names: Iterable[Name], evidence: Evidence, config: PipelineConfig) -> list[Entity]:
-    """One entity per lower-case canonical name that has a class of the ontology, in order of first mention.
+    """Return one entity per lower-case canonical name that has a class of the ontology, in order of first mention.
 
-    Every mention of the name is kept. Names whose class nothing tells are left out. The first mention's name wins.
+    Every mention of the name is kept. Names without a known class are left out. The first mention's name wins.
     """
     grouped: dict[str, list[Name]] = {}
     for name in names:

@@ -11,7 +11,7 @@ from tasks.extraction.relations import Proposal
 def assemble(
     text: str, entities: Sequence[Entity], proposals: Iterable[Proposal], ontology: Ontology, config: PipelineConfig
 ) -> KnowledgeGraph:
-    """The graph of a document whose text is ``text``.
+    """Return the graph of a document whose text is ``text``.
 
     One entity per lower-case name, the first wins. A relation whose subject or object has no entity is counted and
     dropped; one whose predicate the ontology lacks, or that breaks its domain or range, is dropped.

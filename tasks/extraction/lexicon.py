@@ -1,4 +1,4 @@
-"""What the rules make of an ontology before they read a text: cues of its properties, names of its classes."""
+"""What the rules derive from an ontology before they read a text: cues for its properties, names of its classes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ class Phrase:
 class Cue:
     """A stem that stands for one word of a phrase. ``strength`` is 1 for the word itself, less for a synonym.
 
-    ``converse``: says it the other way round, as ``son`` does for ``father``.
+    ``converse``: it says the reverse, as ``son`` does for ``father``.
     """
 
     phrase: int
@@ -71,7 +71,7 @@ class Lexicon:
     """Look-up tables of one ontology.
 
     ``classes`` and ``individuals`` are keyed by the first stem or word of a label. ``roots`` are the classes of a kind
-    that stand below no other class of that kind, in the order of the ontology.
+    that are below no other class of that kind, in the order of the ontology.
     """
 
     ontology: Ontology
@@ -84,7 +84,7 @@ class Lexicon:
     roots: dict[str, tuple[str, ...]]
 
     def class_of_kind(self, kind: str) -> str | None:
-        """The class that a name of a kind has when no more is known: the only root, or the one with a general label."""
+        """Return the class of a name of which only the kind is known: the only root, or the one with a general label."""
         roots = self.roots.get(kind, ())
         if len(roots) == 1:
             return roots[0]
@@ -94,7 +94,7 @@ class Lexicon:
 
 @lru_cache(maxsize=64)
 def lexicon_of(ontology: Ontology) -> Lexicon:
-    """The lexicon of an ontology, built once per ontology."""
+    """Return the lexicon of an ontology, built once per ontology."""
     kinds = _kinds(ontology)
     rules = [_rule(each, kinds) for each in ontology.properties]
     labels = [(rule, label) for rule in rules for label in dict.fromkeys((rule.property.label, *rule.property.alt_labels))]
@@ -105,7 +105,7 @@ def lexicon_of(ontology: Ontology) -> Lexicon:
         words = label_words(label)
         content = [word for word in words if word not in LABEL_NOISE]
         if rule.wants in ("date", "number"):
-            # That it is a date is seen from the value; only what the date is of needs a word.
+            # The value shows that it is a date; only what happened then needs a word.
             content = [word for word in content if word not in LABEL_KINDS] or content
         if not content:
             continue
@@ -150,7 +150,7 @@ def _keyed(entries: Iterable[tuple[tuple[str, ...], T]]) -> dict[str, tuple[tupl
 
 
 def _kinds(ontology: Ontology) -> dict[str, Kind]:
-    """The coarse kind of each class, from the last word of its label that has one, else from what is above it."""
+    """Return the coarse kind of each class: by the last word of its label that has one, else by its superclasses."""
     own = {
         each.iri: kind
         for each in ontology.classes
@@ -169,7 +169,7 @@ def _kinds(ontology: Ontology) -> dict[str, Kind]:
 
 
 def _kinds_below(ontology: Ontology, kinds: dict[str, Kind]) -> dict[str, frozenset[Kind]]:
-    """The kinds that a class may be of: its own, or else those of the classes below it. By each class that may be asked for."""
+    """Return, by class, the kinds that it may be of: its own, or else those of the classes below it."""
     below: dict[str, set[Kind]] = defaultdict(set)
     for iri, kind in kinds.items():
         for above in ontology.class_ancestors.get(iri, ()):
@@ -203,7 +203,7 @@ def _rule(each: OntologyProperty, kinds: dict[str, Kind]) -> Rule:
         if range_kinds == {"number"}:
             return Rule(each, "number", False, None)
         return Rule(each, "entity", False, None)
-    # Literals are often declared as object properties without a range; the label tells.
+    # Properties with literals are often declared as object properties without a range; the label shows it.
     return Rule(each, "entity" if by_label == "text" else by_label, by_label != "text", None)
 
 
@@ -218,7 +218,7 @@ def _voice(words: list[str], content: list[str], rule: Rule) -> Voice:
 
 
 def _verbs(word: str) -> list[str]:
-    """The stem of the verb in a word for its doer: ``publisher``, ``director``."""
+    """Return the stem of the verb in a word for its doer: ``publisher``, ``director``."""
     if (
         len(word) > 5
         and word.endswith(("er", "or"))

@@ -76,7 +76,7 @@ def _value(kind: Literal["date", "number"], sentence: Sentence, start: int, end:
 
 
 def _date(match: re.Match[str]) -> tuple[str, str]:
-    """The XSD form and type of a date; empty where no such day exists."""
+    """Return the XSD form and type of a date; empty if there is no such day."""
     part = {name[0]: text for name, text in match.groupdict().items() if text}
     month = int(part["m"]) if part.get("m", "").isdigit() else MONTHS.index(part["m"].lower()) + 1 if "m" in part else 0
     if "d" in part:
@@ -88,7 +88,7 @@ def _date(match: re.Match[str]) -> tuple[str, str]:
 
 
 def find_mentions(sentences: Sequence[Sentence], lexicon: Lexicon) -> list[Mention]:
-    """Every mention in the sentences of one chunk, in order; they may overlap (``merge_mentions`` chooses).
+    """Return every mention in the sentences of one chunk, in order; they may overlap (``merge_mentions`` chooses).
 
     Runs of capitals with connectors, names that begin with a number, quotations, the capitalised text before the first
     copula, and the labels of the ontology's individuals. Confidence from 0 to 1.
@@ -110,7 +110,7 @@ def find_mentions(sentences: Sequence[Sentence], lexicon: Lexicon) -> list[Menti
 
 
 def merge_mentions(mentions: Iterable[Mention]) -> list[Mention]:
-    """The mentions of a document that count: confidence of 0.5 and more, and of those that overlap the first.
+    """Return the mentions of a document that are kept: confidence 0.5 or more, and the first of those that overlap.
 
     In order of start; at the same start the more confident, then the longer one comes first.
     """
@@ -135,7 +135,7 @@ def _mention(sentence: Sentence, start: int, end: int, confidence: float, sugges
 
 
 def _runs(tokens: Sequence[Token], values: Sequence[Value]) -> list[tuple[int, int]]:
-    """Runs of capitalised tokens as (first, last) token."""
+    """Yield runs of capitalised tokens as (first, last) token."""
     dates = {token for value in values if value.kind == "date" for token in range(value.start, value.end)}
     runs = []
     index = 0
@@ -196,7 +196,7 @@ def _is_name(tokens: Sequence[Token], run: tuple[int, int], small: set[str]) -> 
         return True
     after = tokens[first + 1].text if first + 1 < len(tokens) else ""
     if word.lower in NATIONALITIES and after.isalpha() and after.islower() and after not in FUNCTION_WORDS:
-        return False  # "a German racer" names no German
+        return False  # "a German racer" doesn't name a German
     if len(word.text) == 1 or word.lower in MONTHS or word.lower in FUNCTION_WORDS or word.lower in TITLES:
         return False
     opens = not any(token.is_word for token in tokens[:first]) or tokens[first - 1].text in '"“«(:;'
@@ -219,7 +219,7 @@ def _quotations(sentence: Sentence) -> list[tuple[int, int, float]]:
 
 
 def _before_copula(tokens: Sequence[Token]) -> tuple[int, int, float] | None:
-    """A title with small words in it, which no run of capitals covers: ``The Keeper in the Tower is a novel``."""
+    """Return a title with small words in it, which no run of capitals covers: ``The Keeper in the Tower is a novel``."""
     end = next((index for index, token in enumerate(tokens[:10]) if token.lower in COPULAS or token.text in "(,"), None)
     if not end or end < 3 or not tokens[end - 1].is_capital or tokens[0].lower in PREPOSITIONS or tokens[end].text == ",":
         return None

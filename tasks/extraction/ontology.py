@@ -38,7 +38,7 @@ class OntologyProperty:
     """A property that has a label.
 
     ``domains`` and ``ranges`` are alternatives: one that fits is enough. They hold what can be checked, so a class
-    that the ontology never declares isn't among them; an empty tuple means anything goes. Datatypes stand in
+    that the ontology never declares isn't among them; an empty tuple means anything goes. Datatypes are in
     ``ranges`` by their IRI. A property without its own inherits them from its superproperties.
     """
 
@@ -72,15 +72,15 @@ class Ontology:
     property_ancestors: dict[str, frozenset[str]]
 
     def is_a(self, class_iri: str, ancestor_iri: str) -> bool:
-        """Whether the class is the other one, or somewhere below it."""
+        """Return whether the class is the other one or below it."""
         return class_iri == ancestor_iri or ancestor_iri in self.class_ancestors.get(class_iri, ())
 
     def is_any(self, class_iris: Iterable[str], wanted: tuple[str, ...]) -> bool:
-        """Whether one of the classes is one of the wanted ones, or below it. Nothing wanted: always true."""
+        """Return whether one of the classes is, or is below, one of the wanted ones; always true if nothing is wanted."""
         return not wanted or any(self.is_a(given, one) for given in class_iris for one in wanted)
 
     def allows(self, property: OntologyProperty, subject_types: Iterable[str], object_types: Iterable[str]) -> bool:
-        """Whether domain and range of the property bear a relation between things of these types."""
+        """Return whether the property's domain and range allow a relation between things of these types."""
         return (
             property.kind == "object"
             and self.is_any(subject_types, property.domains)
@@ -88,7 +88,7 @@ class Ontology:
         )
 
     def allows_literal(self, property: OntologyProperty, subject_types: Iterable[str], literal_type: str) -> bool:
-        """Whether domain and range of the property bear a literal of this datatype."""
+        """Return whether the property's domain and range allow a literal of this datatype."""
         general = str(RDFS.Literal) in property.ranges or not property.ranges
         return self.is_any(subject_types, property.domains) and (general or literal_type in property.ranges)
 
@@ -97,7 +97,7 @@ _parsing = threading.Lock()
 
 
 def parse_ontology(content: str) -> Ontology:
-    """The ontology in a Turtle text. Parsed once per distinct text in a process, however many threads ask.
+    """Return the ontology in a Turtle text. Each distinct text is parsed once per process, however many threads ask for it.
 
     Raises OntologyParseError, which names the line and the reason.
     """
@@ -117,7 +117,7 @@ def _parsed(content: str) -> Ontology:
     except BadSyntax as error:
         line = error._str[: error._i].count(b"\n") + 1
         raise _unparsed(f"line {line}: {error._why}", error) from error
-    except Exception as error:  # the parser lets AssertionError, ValueError and others through for some texts
+    except Exception as error:  # for some texts the parser raises AssertionError, ValueError and others
         line_or_none = _line_of(error.__traceback__)
         where = f"line {line_or_none}: " if line_or_none else ""
         raise _unparsed(f"{where}{str(error).splitlines()[0] if str(error) else type(error).__name__}", error) from error
@@ -131,7 +131,7 @@ def _unparsed(what: str, error: Exception) -> OntologyParseError:
 
 
 def _line_of(traceback: TracebackType | None) -> int | None:
-    """The line that the parser stood at, which only its own frames know where the error isn't a BadSyntax."""
+    """Return the line where the parser stopped; unless the error is a BadSyntax, only the parser's own frames have it."""
     line = None
     while traceback is not None:
         text, position = (traceback.tb_frame.f_locals.get(name) for name in ("argstr", "i"))
@@ -145,7 +145,7 @@ def _line_of(traceback: TracebackType | None) -> int | None:
 
 @contextmanager
 def quiet_terms() -> Iterator[None]:
-    """Drops what rdflib logs about odd IRIs and literals while *this* thread parses; nobody else's logging changes."""
+    """Silence rdflib's log about odd IRIs and literals while *this* thread parses; other threads' logging doesn't change."""
     thread = threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
@@ -171,7 +171,7 @@ def _read(graph: rdflib.Graph) -> Ontology:
         if (label := _label(graph, iri))
     )
     labelled = {each.iri for each in classes}
-    # A class without a label still counts as a bound where a labelled one stands below it.
+    # A class without a label still counts as a bound if a labelled one is below it.
     checkable = labelled.union(*(class_ancestors.get(iri, frozenset()) for iri in labelled))
 
     def bounds(iri: Node, predicate: Node) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ def _sorted(iris: Iterable[Node]) -> list[rdflib.URIRef]:
 
 
 def _iris(graph: rdflib.Graph, subject: Node, predicate: Node) -> tuple[str, ...]:
-    """Objects that are IRIs, sorted. A union stands for its members."""
+    """Objects that are IRIs, sorted. A union is replaced by its members."""
     found: set[str] = set()
     for value in graph.objects(subject, predicate):
         union = graph.value(value, OWL.unionOf)
@@ -240,7 +240,7 @@ def _comment(graph: rdflib.Graph, subject: Node) -> str | None:
 
 
 def _ancestors(graph: rdflib.Graph, predicate: Node) -> dict[str, frozenset[str]]:
-    """Everything above each node, itself not included; circles do no harm."""
+    """Return everything above each node, without the node itself; cycles are allowed."""
     parents: dict[str, set[str]] = {}
     for node in set(graph.subjects(predicate, None)):
         parents[str(node)] = set(_iris(graph, node, predicate))

@@ -1,4 +1,4 @@
-"""The arguments of a sentence: its names and values, and what its pronouns and its ``the ship`` stand for."""
+"""The arguments of a sentence: its names and values, and what pronouns and descriptions such as ``the ship`` refer to."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from tasks.extraction.mentions import find_values
 from tasks.extraction.sentences import Sentence
 from tasks.extraction.words import POSSESSIVES, PREPOSITIONS, PRONOUNS
 
-# A description looks no further back than this many names, so that long documents cost no more per sentence.
+# A description may refer back over this many names, so that a sentence costs no more in a long document.
 _REMEMBERED = 8
 
 
@@ -25,7 +25,7 @@ class Reader:
         self._recent: list[str] = []
 
     def read(self, sentence: Sentence) -> tuple[tuple[Argument, ...], str | None]:
-        """The arguments of the next sentence, in order and without overlap, and the name that it is about."""
+        """Return the arguments of the next sentence, in order and without overlap, and the name that it is about."""
         arguments: list[Argument] = []
         for argument in sorted(self._arguments(sentence), key=lambda each: (each.first, -each.last)):
             if not arguments or argument.first > arguments[-1].last:
@@ -44,7 +44,7 @@ class Reader:
         return tuple(arguments), subject
 
     def remember(self, arguments: tuple[Argument, ...], subject: str | None) -> None:
-        """Notes what a sentence was about, once its relations have told what its names are."""
+        """Note what a sentence was about, once its relations have shown what its names are."""
         for argument in arguments:
             if argument.value is None:
                 if argument.name in self._recent:
@@ -80,11 +80,11 @@ class Reader:
                 yield Argument(value.text, starts[value.start], ends[value.end], value.start, value.end, value=value)
 
     def _she_who_sails(self, pronoun: str) -> str | None:
-        """Ships are she, too, where no person was spoken of."""
+        """A ship is "she", too, if no person was mentioned."""
         return self._topics.get("thing") if pronoun in ("she", "her") else None
 
     def _described(self, sentence: Sentence, index: int) -> tuple[str, int] | None:
-        """The latest name that ``the ship`` or ``the society`` may stand for, and the last token of the description."""
+        """Return the latest name that ``the ship`` or ``the society`` may refer to, and the last token of the description."""
         tokens = sentence.tokens
         lexicon = self._evidence.lexicon
         if index + 1 >= len(tokens) or tokens[index + 1].is_capital or not self._recent:

@@ -1,4 +1,4 @@
-"""Relations that a sentence says between its names and values (CONTRACT 9.5)."""
+"""Relations that a sentence states between its names and values (CONTRACT 9.5)."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _AND = ("and", "&", "or")
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A relation as a sentence says it. ``object`` is a name, or the literal's text if ``literal_type`` is set."""
+    """A relation as a sentence states it. ``object`` is a name, or the literal's text if ``literal_type`` is set."""
 
     subject: str
     predicate_iri: str
@@ -33,7 +33,7 @@ class Proposal:
 
     @property
     def key(self) -> str:
-        """What makes two relations of a document the same."""
+        """What two equal relations of a document have in common."""
         return f"{self.subject}|{self.predicate_iri}|{self.object}".lower()
 
 
@@ -58,19 +58,19 @@ class _Scene:
     evidence: Evidence
 
     def before(self, index: int) -> list[Argument]:
-        """The nearest arguments before a token, and the one that the sentence is about."""
+        """Return the nearest arguments before a token, and the one that the sentence is about."""
         at = bisect_left(self.firsts, index)
         near = list(self.arguments[max(0, at - _NEAREST) : at])
         distant = self.about is not None and near and self.about.first < near[0].first
         return [self.about, *near] if distant and self.about else near
 
     def after(self, index: int) -> list[Argument]:
-        """The nearest arguments after a token."""
+        """Return the nearest arguments after a token."""
         at = bisect_left(self.firsts, index + 1)
         return list(self.arguments[at : at + _NEAREST])
 
     def at(self, index: int) -> Argument | None:
-        """The argument that begins at a token."""
+        """Return the argument that begins at a token."""
         at = bisect_left(self.firsts, index)
         return self.arguments[at] if at < len(self.firsts) and self.firsts[at] == index else None
 
@@ -78,10 +78,10 @@ class _Scene:
 def propose_relations(
     sentence: Sentence, arguments: Sequence[Argument], subject: str | None, evidence: Evidence
 ) -> list[Proposal]:
-    """The relations of one sentence, the surest first; at most one between two places.
+    """Return the relations of one sentence, the surest first; at most one between two places.
 
     ``arguments`` in order, none overlapping; ``subject`` is the name the sentence is about, which is preferred.
-    What is accepted narrows the types in ``evidence`` for the sentences that follow.
+    Accepted relations narrow the types in ``evidence`` for the sentences that follow.
     """
     if len(arguments) < 2:
         return []
@@ -115,7 +115,7 @@ def _pair(one: Argument, other: Argument) -> tuple[int, int]:
 
 
 def _free(pair: tuple[int, int], hit: Hit, used: Mapping[tuple[int, int], Hit], sentence: Sentence) -> bool:
-    """Whether a pair has no relation yet, or only one that is said in one breath: ``written and illustrated by``."""
+    """Return whether a pair has no relation yet, or only one from the same phrase: ``written and illustrated by``."""
     before = used.get(pair)
     if before is None:
         return True
@@ -124,7 +124,7 @@ def _free(pair: tuple[int, int], hit: Hit, used: Mapping[tuple[int, int], Hit], 
 
 
 def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
-    """One relation a key (lower-case subject, predicate, object), in order of its first place; the surest wins."""
+    """Return one relation per key (lower-case subject, predicate, object), in order of first appearance; the surest wins."""
     best: dict[str, Proposal] = {}
     for proposal in proposals:
         if proposal.key not in best or proposal.confidence > best[proposal.key].confidence:
@@ -133,7 +133,7 @@ def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
 
 
 def _candidates(hit: Hit, scene: _Scene) -> Iterator[_Candidate]:
-    """The pairs that a phrase may relate, scored by how clearly it is said, how well the types fit and how near they stand."""
+    """Yield the pairs that a phrase may relate, scored by how clear it is, how well the types fit, and how near they are."""
     tokens = scene.sentence.tokens
     rule = hit.phrase.rule
     left, right = scene.before(hit.first), scene.after(hit.last)
@@ -164,7 +164,7 @@ def _candidates(hit: Hit, scene: _Scene) -> Iterator[_Candidate]:
 def _sides(
     hit: Hit, tokens: Sequence[Token], left: list[Argument], right: list[Argument]
 ) -> tuple[list[Argument], list[Argument]]:
-    """Where the subject and where the object of a phrase may stand, by how it is said."""
+    """Return where the subject and the object of a phrase may be, by its form."""
     word = tokens[hit.last].lower
     after = [token.lower for token in tokens[hit.last + 1 : hit.last + 4]]
     before = [token.lower for token in tokens[max(0, hit.first - 3) : hit.first]]
@@ -190,7 +190,7 @@ def _sides(
 
 
 def _joins(one: Argument, hit: Hit, other: Argument, scene: _Scene) -> bool:
-    """Whether the word is more than a lone comma or preposition, or one that joins the two.
+    """Return whether the word is more than a lone comma or preposition, or one that joins the two.
 
     ``Sudbury, Ontario``; ``Kelder Boatyard in Port Aldery``; ``Gannet Light is a lighthouse on Torsay``.
     """
@@ -232,7 +232,7 @@ def _wanted(argument: Argument, hit: Hit) -> bool:
 
 
 def _literal(value: Value, datatype: str | None) -> tuple[str, str] | None:
-    """A value as text and type of a literal, or None where it can't be of the type that the property asks for."""
+    """Return a value as a literal's text and type, or None if it can't be of the type that the property requires."""
     if datatype is None or datatype == value.datatype:
         return value.literal, value.datatype
     if value.kind == "date":
@@ -244,7 +244,7 @@ def _literal(value: Value, datatype: str | None) -> tuple[str, str] | None:
 
 
 def _fits(one: Argument, other: Argument, hit: Hit, evidence: Evidence) -> bool:
-    """Whether a pair still fits after what was accepted before it."""
+    """Return whether a pair still fits after what was accepted before it."""
     rule = hit.phrase.rule
     if one.value is not None or one.name == other.name or not _wanted(other, hit):
         return False
@@ -254,7 +254,7 @@ def _fits(one: Argument, other: Argument, hit: Hit, evidence: Evidence) -> bool:
 
 
 def _listed(argument: Argument, hit: Hit, scene: _Scene) -> list[Argument]:
-    """The other arguments on one list with this one, on its side of the phrase: ``Ada Lind, Per Holm and Ines Aldana``."""
+    """Return the other arguments on the same list, on the same side of the phrase: ``Ada Lind, Per Holm and Ines Aldana``."""
     tokens = scene.sentence.tokens
     at = bisect_left(scene.firsts, argument.first)
     ahead = argument.first > hit.last
@@ -272,7 +272,7 @@ def _listed(argument: Argument, hit: Hit, scene: _Scene) -> list[Argument]:
             break
         words |= between
         found.insert(0, leading)
-    # A comma alone also stands before a place's place; a list says "and". What is followed by a verb begins a new clause.
+    # A comma alone may also precede a place's place ("Sudbury, Ontario"); a list has "and". A verb begins a new clause.
     last = found[-1].last
     after = tokens[last + 1 : last + 2] if ahead else tokens[last + 1 : hit.first]
     if not words & {*_AND} or any(token.lower in ("is", "was") for token in after):
@@ -281,8 +281,8 @@ def _listed(argument: Argument, hit: Hit, scene: _Scene) -> list[Argument]:
 
 
 def _list_words(between: Sequence[Token]) -> set[str]:
-    """What joins two members of a list, or nothing where they are on none."""
-    # "the schooner Harrier and the schooner Petrel": a noun may stand before each.
+    """Return the words that join two members of a list, or nothing if they aren't on one."""
+    # "the schooner Harrier and the schooner Petrel": a noun may precede each.
     words = [token for token in between if token.lower not in DETERMINERS]
     if not words or len(words) > 3 or words[0].lower not in (",", *_AND):
         return set()

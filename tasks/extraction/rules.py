@@ -1,4 +1,4 @@
-"""An extractor of hand-written rules: deterministic, offline, and no more than a cold start."""
+"""An extractor of hand-written rules: deterministic and offline; it misses most of what a model would find."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -21,13 +21,12 @@ from tasks.extraction.sentences import Sentence, read_sentences
 class RulesExtractor:
     """Reads the ontology's own words into English text: no model, no network, no learned weights.
 
-    It is there so that a batch runs anywhere. Expect little of it: on Text2KGBench its official F1 is about .09,
-    where a model trained on the ontology's own sentences reaches .31. The same input gives the same result, except
-    for ``stats.duration_ms``. Any number of threads may share one.
+    It makes a batch run anywhere, and finds little. The same input gives the same result, except for
+    ``stats.duration_ms``. Any number of threads may share one.
     """
 
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
-        """The graph of one document. Raises OntologyParseError."""
+        """Return the graph of one document. Raises OntologyParseError."""
         started = time.perf_counter()
         ontology = parse_ontology(ontology_content)
         lexicon = lexicon_of(ontology)
@@ -64,7 +63,7 @@ def _words_before(sentences: Iterable[Sentence]) -> dict[int, str]:
 
 
 def _with_plain_objects(proposals: Iterable[Proposal], entities: Iterable[Entity], ontology: Ontology) -> Iterator[Proposal]:
-    """The proposals; an object that nothing tells the class of, where the property asks for none, becomes a plain text."""
+    """Yield the proposals. An object without a known class becomes plain text if the property requires no class."""
     known = {entity.name.lower() for entity in entities}
     boundless = {each.iri for each in ontology.properties if not each.ranges}
     for each in proposals:

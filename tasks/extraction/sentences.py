@@ -45,7 +45,7 @@ class Sentence:
 
 
 def read_sentences(chunk: Chunk) -> tuple[Sentence, ...]:
-    """The sentences of a chunk, with tokens whose offsets are the document's."""
+    """Return the sentences of a chunk, with tokens whose offsets are the document's."""
     sentences = []
     for start, end in chunk.sentences:
         text = chunk.text[start - chunk.start : end - chunk.start]
@@ -59,19 +59,19 @@ def read_sentences(chunk: Chunk) -> tuple[Sentence, ...]:
 
 @lru_cache(maxsize=200_000)
 def stem(word: str) -> str:
-    """The English stem of a lower-case word."""
-    # A stemmer keeps the word it works on in itself, so every thread has its own.
+    """Return the English stem of a lower-case word."""
+    # A stemmer holds the word that it works on, so every thread has its own.
     if not hasattr(_local, "stemmer"):
         _local.stemmer = snowballstemmer.stemmer("english")
     return str(_local.stemmer.stemWord(word))
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The lower-case tokens of a text, as a sentence would have them."""
+    """Return the lower-case tokens of a text, as a sentence would have them."""
     return tuple(match.group().lower() for match in _TOKEN.finditer(text))
 
 
 def label_words(label: str) -> list[str]:
-    """The lower-case words of an ontology's label; camelCase, underscores and hyphens split."""
+    """Return the lower-case words of an ontology's label; camelCase, underscores and hyphens split."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", label)
     return re.findall(r"[^\W_]+", spaced.lower())

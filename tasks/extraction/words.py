@@ -14,10 +14,10 @@ MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 
-# A run of capitals goes on over these, if a capital follows.
+# A run of capitals continues over these if a capital follows.
 CONNECTORS = _words("of de la le du des del della di da do dos van von der den ten ter zu y al el bin ibn af av & the")
 
-# Words that are no names, though a sentence may begin with them.
+# Words that aren't names, though they are capitalised at the start of a sentence.
 FUNCTION_WORDS = _words(
     """a an the this that these those his her its their our my your he she it they we you i who whom whose which
     what when where why how there here and or but nor so yet if then than as at by for from in into of off on
@@ -90,7 +90,7 @@ NAME_WORDS: dict[str, Kind] = {
     **dict.fromkeys(_words("games championships awards prix"), "event"),
 }
 
-# Words that carry no meaning of their own in a property's label.
+# Words without a meaning of their own in a property's label.
 LABEL_NOISE = _words("has have is was are be a an the of by in at on to for from with as its")
 # Words of a label that tell the kind of value, not what the property is about: they count for little.
 LABEL_KINDS = _words(
@@ -103,7 +103,7 @@ NUMBER_WORDS = _words(
     count tonnage speed distance diameter radius duration age revenue score points"""
 )
 
-# Words of a text that say what a word of a label says; after ~ they say it the other way round ("the son of" a father).
+# Synonyms in a text for a word of a label; after ~ those that say the reverse ("the son of" a father).
 # <year> stands for a year before a noun: "a 1962 song". A lone comma or preposition counts only between two names.
 SYNONYMS: dict[str, str] = {
     "birth": "born",

@@ -35,5 +35,5 @@ def test_the_first_voice_decides(
 def test_an_unknown_mode_is_refused_by_the_name_of_its_voice(
     voices: tuple[str | None, str | None, str | None], field: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=f"^{field} = 'enigne': is no mode; use legacy, engine, shadow"):
+    with pytest.raises(InvalidInputError, match=f"^{field} = 'enigne': is not a valid mode; use legacy, engine, shadow"):
         decide(*voices, demotion=None)

@@ -172,7 +172,7 @@ BAD_SOURCES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: a_line(path / "documents.jsonl", 2, b'{"documentId": "x", "text": "", "txet": ""}'),
         "documents.jsonl line 2 txet",
     ),
-    "repeated id": (lambda path: a_line(path / "documents.jsonl", 2, b'{"documentId": "a", "text": ""}'), "'a' stands twice"),
+    "repeated id": (lambda path: a_line(path / "documents.jsonl", 2, b'{"documentId": "a", "text": ""}'), "'a' is used twice"),
     "empty id": (
         lambda path: a_line(path / "documents.jsonl", 2, b'{"documentId": "", "text": ""}'),
         "documents.jsonl line 2 documentId = ''",

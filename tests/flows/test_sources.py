@@ -174,7 +174,7 @@ def sqlite(select: str, name: str = "letters.db") -> Callable[[Path], Documents]
 
 
 BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
-    "a repeated id": (bad_jsonl('{"documentId": "a", "text": ""}'), "letters.jsonl line 4.*'a' stands twice.*line 1"),
+    "a repeated id": (bad_jsonl('{"documentId": "a", "text": ""}'), "letters.jsonl line 4.*'a' is used twice.*line 1"),
     "a number for a text": (bad_jsonl('{"documentId": "x", "text": 5}'), "letters.jsonl line 4 text = 5"),
     "a NUL": (bad_jsonl('{"documentId": "x", "text": "\\u0000"}'), "letters.jsonl line 4 text.*NUL"),
     "a true id": (bad_jsonl('{"documentId": true, "text": ""}'), "letters.jsonl line 4 documentId = True"),
@@ -213,7 +213,7 @@ BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
     "nobody behind a URL": (lambda folder: sources.load("ftp://127.0.0.1:1/x.csv"), "SOURCE = 'ftp://.*Connection refused"),
     "no file system": (lambda folder: sources.load("nowhere://x"), "SOURCE = 'nowhere://x'"),
     "no driver": (lambda folder: sources.load("gs://bucket/x.jsonl"), "SOURCE = 'gs://bucket/x.jsonl'.*install"),
-    "no variable": (lambda folder: sources.load("env:NO_SUCH"), "no environment variable NO_SUCH"),
+    "no variable": (lambda folder: sources.load("env:NO_SUCH"), "there is no environment variable NO_SUCH"),
     "no ontology beside it": (
         lambda folder: (folder / "ontology.ttl").unlink() or bad_jsonl("")(folder),  # type: ignore[func-returns-value]
         "ontology = '.*: has no .ttl file",
