@@ -194,7 +194,7 @@ BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
     "a table in Latin-1": (bad_csv(b"documentId,text\na,x\nb,\xe9\n"), "letters.csv line 3 = .*isn't UTF-8"),
     "no Parquet": (broken_parquet, "letters.parquet.*can't be read"),
     "a column that isn't there": (sqlite("SELECT 1 AS text"), "query documentId.*no such column"),
-    "no SELECT": (sqlite("PRAGMA query_only=OFF"), "query = 'PRAGMA.*it has to be a SELECT"),
+    "no SELECT": (sqlite("PRAGMA query_only=OFF"), "query = 'PRAGMA.*use a SELECT"),
     "a change": (sqlite("DELETE FROM letters"), "query = 'DELETE.*readonly database"),
     "no table any more": (sqlite("DROP TABLE letters"), "query = 'DROP.*readonly database"),
     "no such table": (sqlite("SELECT * FROM nowhere"), "query = .*no such table: nowhere"),
