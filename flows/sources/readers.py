@@ -216,8 +216,8 @@ def _from_query(address: Address, query: str, columns: Columns) -> Iterator[Row]
     except ModuleNotFoundError as error:
         raise invalid("SOURCE", address.shown, f"needs the package {error.name}; install it where the batch runs") from None
     except (ValueError, NoSuchModuleError) as error:
-        text = str(error) if isinstance(error, ValueError) else "isn't the URL of a database that SQLAlchemy knows here"
-        raise invalid("SOURCE", address.shown, f"{text}; a query needs a database's URL in SQLAlchemy's form") from None
+        reason = str(error) if isinstance(error, ValueError) else "isn't the URL of a database that SQLAlchemy knows here"
+        raise invalid("SOURCE", address.shown, f"{reason}; a query needs a database's URL in SQLAlchemy's form") from None
     if engine.dialect.is_async:
         advice = f"{url.drivername} is a driver for event loops; write {url.get_backend_name()}:// without a driver"
         raise invalid("SOURCE", address.shown, advice)
