@@ -4,7 +4,7 @@ Attributes are snake_case; JSON is camelCase, which old readers query by name.
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -185,6 +185,21 @@ class Entity(Payload):
         return self.canonical_name or self.mention
 
 
+class CanonicalEntity(Payload):
+    """What entities of one or more documents come to that mean the same (CONTRACT 9.8).
+
+    ``types`` are those of all of them, the commonest main one first; ``attributes`` has every value that any of them
+    has. ``entity_count`` is how many entities of documents they were.
+    """
+
+    id: str
+    name: str
+    types: tuple[str, ...] = ()
+    attributes: dict[str, tuple[str | int | float | bool, ...]] = {}
+    confidence: Confidence = 1.0
+    entity_count: int = 1
+
+
 class Relation(Payload):
     """An edge of the graph: from an entity to an entity, or to a literal."""
 
@@ -280,6 +295,10 @@ class BatchResult(Payload):
     failure_count: int
     entity_count: int
     relation_count: int
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # Its documents would fill many screens.
+        return [each for each in super().__repr_args__() if each[0] != "document_results"]
 
 
 class BatchStarted(Payload):
@@ -426,7 +445,10 @@ class ActivityProgress(Payload):
 
 
 class BatchSummary(Payload):
-    """One line of ``list_batches``."""
+    """One line of ``list_batches``.
+
+    ``entity_count`` sums over documents; ``canonical_entity_count`` is what they were merged to, None where they aren't.
+    """
 
     batch_id: str
     organization_id: str
@@ -437,6 +459,7 @@ class BatchSummary(Payload):
     completed_documents: int
     failed_documents: int
     entity_count: int
+    canonical_entity_count: int | None = None
     relation_count: int
     created_at: datetime
     completed_at: datetime | None

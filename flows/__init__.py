@@ -15,6 +15,7 @@ from flows.entrypoint import (
     start_batch,
     subscribe,
 )
+from flows.graph.frames import graph_of
 
 __all__ = [
     "arun_batch",
@@ -22,6 +23,7 @@ __all__ = [
     "current_mode",
     "demote",
     "get_status",
+    "graph_of",
     "list_batches",
     "resume_batch",
     "resume_request",

@@ -6,16 +6,18 @@ when to try one again.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from threading import current_thread, main_thread
 from typing import Protocol
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import (
     BatchCreated,
+    CanonicalEntity,
     Entity,
     Extractor,
     PipelineConfig,
@@ -37,27 +39,40 @@ from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
 from compat.recording.lease import Lease, StopRequest
 from compat.recording.output import checked
 from compat.status import RowStatus
-from compat.store import Claim, Store, events
+from compat.store import Claim, Store, events, graphs
 from compat.store.failures import infrastructure
-from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, MentionRecord, WorkflowExecution
+from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, WorkflowExecution
+from compat.store.sql import blocks
 from compat.work import WORK, Work
 
-__all__ = ["Outcome", "Recorder", "Resolution", "Started"]
+__all__ = ["Outcome", "Recorder", "Resolution", "Resolver", "Started"]
 
 log = logging.getLogger("knowledge_batch")
 
 # Seconds between two events of a document's progress.
 PROGRESS_SECONDS = 1.0
+# Resolved entities that are written at a time, so that other writers get their turn.
+RESOLVED = 2_000
 
 
 class Resolution(Protocol):
-    """What resolving a batch's entities came to: where each entity went, and how many went into another."""
+    """What resolving a batch's entities came to: the canonical ones, and how many entities went into another."""
 
     @property
-    def canonical(self) -> dict[str, str]: ...
+    def entities(self) -> Sequence[CanonicalEntity]: ...
 
     @property
     def merge_count(self) -> int: ...
+
+    def canonical_id(self, entity: Entity) -> str: ...
+
+
+class Resolver(Protocol):
+    """What merges entities, given as ``(document_id, entity)``, of an organization and by ontologies."""
+
+    def __call__(
+        self, entities: Iterable[tuple[str, Entity]], organization_id: str, ontologies: Iterable[str], /
+    ) -> Resolution: ...
 
 
 class Recorder:
@@ -152,10 +167,11 @@ class Recorder:
             )
             return connection.execute(query.limit(1)).first() is not None
 
-    def resolve(self, resolver: Callable[[Iterable[tuple[str, Entity]]], Resolution]) -> int:
+    def resolve(self, resolver: Resolver) -> int:
         """Entities across the batch's documents, between its two events. Returns how many were merged into another.
 
-        A resolver that fails is logged and counts as 0 merged; it never fails the batch.
+        The canonical entities are stored, and every entity of a document and its mentions with them. A resolver that fails
+        is logged and counts as 0 merged; it never fails the batch.
         """
         claim = self.claim
         key = f"resolution:{claim.generation}"
@@ -167,30 +183,47 @@ class Recorder:
                 .values(last_activity_name=RESOLUTION_NAME)
             )
             events.emit(connection, f"{key}:started", ResolutionStarted(batch_id=claim.batch_id))
-        merged = 0
-        resolved: list[dict[str, str]] = []
+        resolution: Resolution | None = None
         try:
-            entities = list(self._entities())
-            resolution = resolver((document_id, entity) for _, document_id, entity in entities)
-            merged = resolution.merge_count
-            resolved = [
-                {"key": mention_id(extraction_id, entity, number), "entity": resolution.canonical.get(entity.id, entity.id)}
-                for extraction_id, _, entity in entities
-                for number in range(len(entity.mentions))
-            ]
+            entities = ((document_id, entity) for _, document_id, entity in self._entities())
+            ontologies = graphs.ontologies(self.store.database, claim.batch_id)
+            resolution = resolver(entities, claim.organization_id, ontologies)
         except BatchInfrastructureError:
             raise
         except Exception:
             log.exception("batch %s: entities could not be resolved; none are merged", claim.batch_id)
-        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            self.store.held_by(connection, claim)
-            if resolved:
-                table = MentionRecord.__table__
-                statement = table.update().where(table.c.id == bindparam("key"))  # type: ignore[attr-defined]
-                connection.execute(statement.values(resolved_entity_id=bindparam("entity")), resolved)
+        merged = resolution.merge_count if resolution else 0
+        with self._resolving() as connection:
+            graphs.forget(connection, claim.batch_id)
+        if resolution:
+            for block in blocks(self._entities(), RESOLVED):
+                with self._resolving() as connection:
+                    self._write_resolved(connection, resolution, block)
+        with self._resolving() as connection:
+            graphs.keep(connection, claim.batch_id, resolution.entities if resolution else ())
             event = ResolutionCompleted(batch_id=claim.batch_id, merge_count=merged)
             events.emit(connection, f"{key}:completed", event)
         return merged
+
+    @contextmanager
+    def _resolving(self) -> Iterator[Connection]:
+        claim = self.claim
+        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
+            self.store.held_by(connection, claim)
+            yield connection
+
+    def _write_resolved(
+        self, connection: Connection, resolution: Resolution, entities: Sequence[tuple[str, str, Entity]]
+    ) -> None:
+        resolved = [(*each, resolution.canonical_id(each[2])) for each in entities]
+        members = [(document_id, entity.id, canonical_id) for _, document_id, entity, canonical_id in resolved]
+        graphs.keep_members(connection, self.claim.batch_id, members)
+        mentions = [
+            {"key": mention_id(extraction_id, entity, number), "entity": canonical_id}
+            for extraction_id, _, entity, canonical_id in resolved
+            for number in range(len(entity.mentions))
+        ]
+        graphs.resolve_mentions(connection, mentions)
 
     def _entities(self) -> Iterator[tuple[str, str, Entity]]:
         for stored in self.store.extractions(self.claim.batch_id):

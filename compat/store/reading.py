@@ -31,6 +31,7 @@ from compat.store.schema import (
     BatchDocument,
     BatchExecution,
     BatchRun,
+    CanonicalRow,
     DocumentOutcome,
     OntologyContent,
     Utc,
@@ -280,6 +281,8 @@ class Reader:
         """The newest batches first. One that lost its holder reads failed."""
         with self.database.read() as connection:
             batches = record.newest(connection, self.lease_seconds, limit)
+            merged = select(CanonicalRow.batch_id, func.count()).where(CanonicalRow.batch_id.in_(b.batch_id for b in batches))
+            canonical = dict(connection.execute(merged.group_by(CanonicalRow.batch_id)).tuples().all())
         return [
             BatchSummary(
                 batch_id=batch.batch_id,
@@ -291,6 +294,7 @@ class Reader:
                 completed_documents=batch.completed_documents,
                 failed_documents=batch.failed_documents,
                 entity_count=batch.entity_count,
+                canonical_entity_count=canonical.get(batch.batch_id),
                 relation_count=batch.relation_count,
                 created_at=batch.created_at,
                 completed_at=batch.completed_at,

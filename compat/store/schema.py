@@ -215,6 +215,32 @@ class DocumentOutcome(Base):
     error_args: Mapped[list[Any] | None]
 
 
+class CanonicalRow(Base):
+    """A canonical entity of a resolved batch. ``position`` counts from 0 in the order of their first mentions."""
+
+    __tablename__ = "knowledge_canonical_entity"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str]
+    name: Mapped[str]
+    types: Mapped[list[str]]
+    attributes: Mapped[dict[str, Any]]
+    confidence: Mapped[float]
+    entity_count: Mapped[int]
+    __table_args__ = (UniqueConstraint("batch_id", "id"),)
+
+
+class CanonicalMember(Base):
+    """Which canonical entity an entity of a document belongs to. Extractors may use one id in several documents."""
+
+    __tablename__ = "knowledge_canonical_member"
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    document_id: Mapped[str] = mapped_column(primary_key=True)
+    entity_id: Mapped[str] = mapped_column(primary_key=True)
+    canonical_id: Mapped[str]
+    __table_args__ = (Index("ix_knowledge_canonical_member_canonical", "batch_id", "canonical_id"),)
+
+
 class TapeRow(Base):
     """What the extractor failed of at one attempt in shadow mode.
 

@@ -16,7 +16,7 @@ from compat.contracts import BatchEvent, BatchState
 from compat.settings import PREFIX, Settings
 from compat.status import STATUS_OF
 from flows.command.cli import app
-from flows.graph.export import COLUMNS
+from flows.graph import export, tables
 
 DOCS = Path(__file__).parents[1]
 PACKAGES = ("compat", "tasks", "legacy", "flows")
@@ -100,7 +100,13 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "states": lambda: members(BatchState),
     "prefect states": prefect_states,
     "errors": raised,
-    "table columns": lambda: ", ".join(f"`{name}`" for name in COLUMNS) + "\n",
+    "export formats": lambda: table(
+        ("ending", "what is written"), *((f"`{ending}`", name) for ending, name in export.FORMATS.items())
+    ),
+    "table columns": lambda: "".join(
+        f"- {title}: " + ", ".join(f"`{name}`" for name, _ in columns) + "\n"
+        for title, columns in (("statements", tables.STATEMENTS), ("nodes", tables.NODES), ("edges", tables.EDGES))
+    ),
 }
 
 

@@ -20,9 +20,10 @@ from compat.contracts import BatchState, Failed
 from compat.errors import Exit, InvalidInputError, KnowledgeBatchError, Problem
 from compat.ids import new_id
 from compat.settings import Settings, settings_of_this_call
-from compat.store import Store, shadow_requests
+from compat.store import Store, graphs, shadow_requests
 from compat.store.database import SHADOW, Database
 from compat.store.migrations import HEAD
+from flows.command import graphs as graph_commands
 from flows.command import models
 from flows.command import parity as evidence
 from flows.command.progress import shown_progress
@@ -163,10 +164,12 @@ def status(batch_id: BatchId, format: Format = "table") -> None:
         print_json(state.model_dump(mode="json"))
         return
     table = Table.grid(padding=(0, 2))
-    for key, value in state.model_dump(mode="json").items():
-        table.add_row(*plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else str(value)))
     settings = Settings.load()
     store = Store.from_settings(settings)
+    merged = graphs.count(store.database, batch_id).get(batch_id)
+    for key, value in state.model_dump(mode="json").items():
+        shown = graphs.counted(value, merged) if key == "entityCount" else str(value)
+        table.add_row(*plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else shown))
     for row in models.call_rows(store, batch_id, settings):
         table.add_row(*plain(*row))
     shadow = shadow_requests.find(store.database, batch_id)
@@ -206,19 +209,15 @@ def list_(limit: Annotated[int, typer.Option(help="How many, the newest first.",
     table.add_column("created (UTC)")
     for batch in batches:
         done = f"{batch.completed_documents + batch.failed_documents}/{batch.total_documents}"
-        counts = (batch.failed_documents, batch.entity_count, batch.relation_count)
+        entities = graphs.counted(batch.entity_count, batch.canonical_entity_count)
+        counts = (batch.failed_documents, entities, batch.relation_count)
         row = (batch.batch_id, batch.mode, batch.status, done, *map(str, counts), f"{batch.created_at:%Y-%m-%d %H:%M:%S}")
         table.add_row(*plain(*row))
     show(table)
 
 
-@app.command()
-def export(
-    batch_id: BatchId, to: Annotated[Path, typer.Option("--to", help="FILE.ttl, .nq, .jsonld, .csv or .parquet.")]
-) -> None:
-    """Write a batch's graph to a file, in the format of its ending."""
-    written = exporting.export(Store.from_settings(), batch_id, to)
-    note(f"{written} statements in {to}")
+app.command()(graph_commands.export)
+app.command()(graph_commands.view)
 
 
 @app.command()
@@ -325,7 +324,7 @@ def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output
     store = Store.from_settings()
     if output is not None:
         (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
-        exporting.export(store, batch_id, output / "graph.ttl")
+        exporting.export(store, [batch_id], output / "graph.ttl")
     if format == "json":
         sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
     else:
@@ -359,14 +358,16 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
         table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
     if batch.failed_documents > most:
         table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
-    table.add_row("entities", str(batch.entity_count))
+    merged = graphs.count(store.database, batch_id).get(batch_id)
+    table.add_row("entities", graphs.counted(batch.entity_count, merged))
     table.add_row("relations", str(batch.relation_count))
     for name, value in models.call_rows(store, batch_id, Settings.load()):
         table.add_row(name, *plain(value))
     table.add_row("time", f"{seconds:.1f} s")
-    following = "knowledge-batch {} {}" + ("" if isinstance(state, Failed) else " --to graph.ttl")
-    verb = "resume" if isinstance(state, Failed) else "export"
-    table.add_row("next", *plain(following.format(verb, shlex.quote(batch_id))))
+    quoted = shlex.quote(batch_id)
+    following = [f"resume {quoted}"] if isinstance(state, Failed) else [f"view {quoted}", f"export {quoted} --to graph.ttl"]
+    for title, each in zip(("next", ""), following, strict=False):
+        table.add_row(title, *plain(f"knowledge-batch {each}"))
     show(table)
 
 

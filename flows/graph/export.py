@@ -1,96 +1,115 @@
-"""A batch's graph as a file: Turtle, N-Quads, JSON-LD, CSV or Parquet, by the file's ending."""
+"""The merged graph of one or more batches as a file, in the format of its ending."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 from uuid import uuid4
 
 from compat.errors import InvalidInputError, Problem
 from compat.store import Store
-from compat.store.reading import StoredExtraction
-from tasks.extraction import rdf
-
-_RDF: dict[str, rdf.Format] = {".ttl": "turtle", ".nq": "nquads", ".jsonld": "json-ld"}
-_TABLES = (".csv", ".parquet")
-# One row a statement: an entity's types, its attributes, and the relations.
-COLUMNS = (
-    "documentId", "subjectId", "subject", "kind", "predicate", "objectId", "object", "datatype", "confidence", "evidence",
-)  # fmt: skip
+from flows.graph import rdf, tables, tools
+from flows.graph.merged import MergedGraph
 
 
-def export(store: Store, batch_id: str, file: Path) -> int:
-    """Writes the graph of a batch, whole or not at all. Returns how many statements that were.
+@dataclass(frozen=True)
+class Options:
+    """How a graph is written.
 
-    Raises BatchNotFoundError, or InvalidInputError for an ending that names no format.
+    ``evidence``: the evidence in formats that don't name graphs too. ``tables``: two tables, of nodes and edges, in place of
+    one of statements. ``raw``: cells of a CSV as they are, whatever a spreadsheet would make of them.
     """
-    if file.suffix not in (*_RDF, *_TABLES):
-        raise InvalidInputError([Problem("--to", str(file), "use an ending of " + ", ".join((*_RDF, *_TABLES)))])
+
+    evidence: bool = False
+    tables: bool = False
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: how many statements, rows, or nodes and edges, and the files."""
+
+    count: int
+    what: str
+    files: tuple[Path, ...]
+
+
+# What each ending stands for; the command's help and the error for another one name them from here.
+FORMATS = {
+    ".ttl": "Turtle", ".nt": "N-Triples", ".rdf": "RDF/XML", ".trig": "TriG", ".nq": "N-Quads", ".jsonld": "JSON-LD",
+    ".csv": "CSV", ".parquet": "Parquet", ".graphml": "GraphML", ".json": "node-link JSON", ".neo4j.csv": "Neo4j import",
+    ".cypher": "Cypher", ".html": "a page to look at",
+}  # fmt: skip
+Rdf = Callable[[MergedGraph, TextIO, bool, bool], int]
+# The writer, and whether it names graphs.
+_RDF: dict[str, tuple[Rdf, bool]] = {
+    ".ttl": (rdf.write_turtle, False),
+    ".nt": (rdf.write_lines, False),
+    ".rdf": (rdf.write_rdf_xml, False),
+    ".trig": (rdf.write_turtle, True),
+    ".nq": (rdf.write_lines, True),
+    ".jsonld": (rdf.write_json_ld, True),
+}
+_TOOLS = {".graphml": tools.write_graphml, ".json": tools.write_node_link, ".cypher": tools.write_cypher}
+
+
+def export(store: Store, batch_ids: Sequence[str], file: Path, options: Options | None = None, merge: bool = True) -> Written:
+    """Writes the graph of the batches, whole or not at all.
+
+    Raises BatchNotFoundError, or InvalidInputError for an ending that names no format, or a folder that isn't there.
+    """
+    check(file)
+    return write(MergedGraph(store, batch_ids, merge), file, options or Options())
+
+
+def check(file: Path) -> str:
+    """The ending that names the file's format, in any case. Raises InvalidInputError where none does."""
+    ending = next((each for each in sorted(FORMATS, key=len, reverse=True) if file.name.lower().endswith(each)), None)
+    if ending is None:
+        known = ", ".join(f"{each} ({name})" for each, name in FORMATS.items())
+        raise InvalidInputError([Problem("--to", str(file), f"use an ending of {known}")])
     if not file.absolute().parent.is_dir():
         raise InvalidInputError([Problem("--to", str(file), f"there is no folder {file.absolute().parent}; make it first")])
-    unfinished = file.with_name(f".{file.name}.{uuid4().hex}")
+    return ending
+
+
+def write(graph: MergedGraph, file: Path, options: Options) -> Written:
+    """Writes a graph that is there already, in the format of the file's ending."""
+    ending = check(file)
+    files: tuple[Path, ...] = (file,)
+    if ending == ".neo4j.csv" or (options.tables and ending in (".csv", ".parquet")):
+        stem, last = file.name[: -len(ending)], ".neo4j" if ending == ".neo4j.csv" else ""
+        second = "relationships" if last else "edges"
+        files = tuple(file.with_name(f"{stem}{last}.{part}{file.suffix.lower()}") for part in ("nodes", second))
+    unfinished = tuple(each.with_name(f".{each.name}.{uuid4().hex}") for each in files)
     try:
-        write = _write_rdf if file.suffix in _RDF else _write_table
-        written = write(store.extractions(batch_id), unfinished, file.suffix)
-        os.replace(unfinished, file)
+        count, what = _write(graph, ending, unfinished, options)
+        for each, finished in zip(unfinished, files, strict=True):
+            os.replace(each, finished)
     finally:
-        unfinished.unlink(missing_ok=True)
-    return written
+        for each in unfinished:
+            each.unlink(missing_ok=True)
+    return Written(count, what, files)
 
 
-def _write_rdf(extractions: Iterable[StoredExtraction], file: Path, ending: str) -> int:
-    dataset = rdf.to_dataset(
-        rdf.Extraction(
-            extraction_id=each.extraction_id,
-            document_id=each.document_id,
-            agent_id=each.organization_id,
-            started_at=each.started_at,
-            ended_at=each.ended_at,
-            result=each.result,
-        )
-        for each in extractions
-    )
-    file.write_text(rdf.serialize(dataset, _RDF[ending]), encoding="utf-8")
-    return sum(1 for _ in dataset.quads())
+def _write(graph: MergedGraph, ending: str, files: tuple[Path, ...], options: Options) -> tuple[int, str]:
+    if ending in (".csv", ".parquet"):
+        form = (ending == ".parquet", options.raw)
+        if not options.tables:
+            return tables.write(tables.statements(graph), tables.STATEMENTS, files[0], *form), "statements"
+        count = tables.write(tables.nodes(graph), tables.NODES, files[0], *form)
+        return count + tables.write(tables.edges(graph), tables.EDGES, files[1], *form), "nodes and edges"
+    # Half a surrogate pair, which no file can hold, becomes a question mark.
+    with files[0].open("w", encoding="utf-8", errors="replace", newline="\n") as out:
+        if ending in _RDF:
+            writer, named = _RDF[ending]
+            return writer(graph, out, options.evidence, named), "statements"
+        if ending == ".neo4j.csv":
+            with files[1].open("w", encoding="utf-8", errors="replace", newline="\n") as second:
+                return tools.write_neo4j(graph, out, second), "nodes and relationships"
+        if ending == ".html":
+            from flows.graph import page
 
-
-def _write_table(extractions: Iterable[StoredExtraction], file: Path, ending: str) -> int:
-    import pandas as pd
-
-    # Text throughout, so that a column is of one type whatever a batch holds.
-    frame = pd.DataFrame([row for each in extractions for row in statements(each)], columns=list(COLUMNS))
-    frame = frame.astype({name: "string" for name in COLUMNS if name != "confidence"}).astype({"confidence": "float64"})
-    if ending == ".csv":
-        frame.to_csv(file, index=False, encoding="utf-8")
-    else:
-        frame.to_parquet(file, index=False)
-    return len(frame)
-
-
-def statements(extraction: StoredExtraction) -> Iterator[tuple[Any, ...]]:
-    """One document's graph as rows of ``COLUMNS``; ``kind`` is ``type``, ``attribute`` or ``relation``."""
-    graph, document_id = extraction.result.graph, extraction.document_id
-    entities = {entity.id: entity for entity in graph.entities}
-    for entity in graph.entities:
-        about = (document_id, entity.id, entity.name)
-        for iri in entity.types:
-            yield (*about, "type", "rdf:type", None, iri, None, entity.confidence, entity.mention)
-        for key, value in entity.attributes.items():
-            yield (*about, "attribute", key, None, str(value), None, entity.confidence, entity.mention)
-    for relation in graph.relations:
-        if relation.object_id is not None:
-            target: tuple[Any, ...] = (relation.object_id, entities[relation.object_id].name, None)
-        else:
-            target = (None, relation.literal_value, relation.literal_type)
-        evidence = relation.evidence.text if relation.evidence else None
-        subject = entities[relation.subject_id].name
-        yield (
-            document_id,
-            relation.subject_id,
-            subject,
-            "relation",
-            relation.predicate_iri,
-            *target,
-            relation.confidence,
-            evidence,
-        )
+            return page.write_page(graph, out), "nodes"
+        return _TOOLS[ending](graph, out), "nodes and edges"

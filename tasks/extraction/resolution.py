@@ -1,85 +1,291 @@
-"""Entities that mean the same, across a batch's documents (CONTRACT 9.8)."""
+"""Entities that mean the same, across the documents of one or more batches (CONTRACT 9.8)."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import floor
 
-import numpy as np
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz
 
-from compat.contracts import Entity
+from compat.contracts import CanonicalEntity, Entity
+from compat.errors import OntologyParseError
+from compat.ids import derived_id
+from tasks.extraction.ontology import Ontology, parse_ontology
 
 SIMILAR = 0.85
-# Texts compared at a time, against all longer ones that may be similar: bounds the memory to a few MB.
-_BLOCK = 512
+
+_NUMBER = re.compile(r"\d+|(?<![\w.])[ivxlcdm]+(?![\w.])", re.IGNORECASE)
+_ROMAN = re.compile(r"m*(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})", re.IGNORECASE)
+_ROMAN_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """Where each entity went: ``canonical`` maps every entity id to the id of the first entity of its group.
+    """The canonical entities in the order of their first mention, and which of them a name belongs to.
 
     ``merge_count`` is the number of entities that were merged into another.
     """
 
-    canonical: dict[str, str]
+    entities: tuple[CanonicalEntity, ...]
     merge_count: int
+    # The position in `entities` by trimmed lower-case name.
+    places: dict[str, int] = field(repr=False)
+
+    def canonical_id(self, entity: Entity) -> str:
+        """The id of the canonical entity that an entity which was resolved belongs to."""
+        return self.entities[self.places[_text(entity.name)]].id
 
 
-def resolve(entities: Iterable[tuple[str, Entity]]) -> Resolution:
-    """Groups the entities of a batch, given as ``(document_id, entity)`` in the order of the request.
+def resolve(entities: Iterable[tuple[str, Entity]], organization_id: str = "", ontologies: Iterable[str] = ()) -> Resolution:
+    """Groups entities, given as ``(document_id, entity)`` in the order of the request, and makes one of each group.
 
-    Two are the same if their trimmed lower-case names are equal, or are more than 0.85 similar (rapidfuzz's ratio)
-    and the entities share a type; so are two that are each the same as a third.
+    Equal names (trimmed, in lower case) are one entity. Names that are more than 0.85 similar (rapidfuzz's ratio) and share
+    a type are one, unless they differ in a number or name two individuals of the ontologies. Such groups grow from the most
+    similar names on, and only as long as every name is that similar to every other in its group. The labels of one individual
+    are one as well. Ontologies that don't parse have no individuals.
     """
-    nodes = [entity for _, entity in entities]
-    groups = _Groups(len(nodes))
-    by_text: dict[str, list[int]] = defaultdict(list)
-    for number, entity in enumerate(nodes):
-        by_text[entity.name.strip().lower()].append(number)
-    by_type: dict[str, dict[str, int]] = defaultdict(dict)
-    for text, numbers in by_text.items():
-        for number in numbers:
-            groups.join(numbers[0], number)
-            # Entities of one text are one group already, so one of them for each type stands for all.
-            for kind in nodes[number].types:
-                by_type[kind].setdefault(text, number)
-    for texts in by_type.values():
-        for one, other in _similar(sorted(texts, key=lambda text: (len(text), text))):
-            groups.join(texts[one], texts[other])
-    canonical: dict[str, str] = {}
-    for number, entity in enumerate(nodes):
-        canonical.setdefault(entity.id, nodes[groups.first_of(number)].id)
-    return Resolution(canonical, sum(own != to for own, to in canonical.items()))
+    names = _Names()
+    for _, entity in entities:
+        names.add(entity)
+    groups = _grouped(names.all, _individuals(names.all, ontologies))
+    made = tuple(_merged([names.all[number] for number in group], organization_id) for group in groups)
+    places = {names.all[number].text: place for place, group in enumerate(groups) for number in group}
+    return Resolution(made, sum(name.entities for name in names.all) - len(made), places)
 
 
-def _similar(texts: list[str]) -> Iterable[tuple[str, str]]:
-    """Pairs of more than ``SIMILAR``, from texts sorted by length."""
-    lengths = np.array([len(text) for text in texts])
-    for begin in range(0, len(texts), _BLOCK):
-        block = texts[begin : begin + _BLOCK]
-        # ratio = 1 - indel distance / sum of lengths, so the longer text may have at most this many times the
-        # characters of the shorter one; whatever is longer needs no look.
-        longest = len(block[-1]) * (2 - SIMILAR) / SIMILAR
-        end = int(np.searchsorted(lengths, longest, side="right"))
-        others = texts[begin:end]
-        scores = process.cdist(block, others, scorer=fuzz.ratio, score_cutoff=SIMILAR * 100, workers=1, dtype=np.float64)
-        for row, column in zip(*np.nonzero(scores > SIMILAR * 100), strict=True):
-            if column > row:
-                yield block[row], others[column]
+def numbers_in(name: str) -> tuple[int, ...]:
+    """The numbers in a name, in digits or Roman numerals, in ascending order: what tells Apollo 11 from Apollo 12.
+
+    A single letter is a numeral where it is I, V or X in capitals, or the last word; initials ("V. Woolf") are none.
+    """
+    found = []
+    for match in _NUMBER.finditer(name):
+        word = match.group()
+        if word[0].isdigit():
+            found.append(int(word))
+        elif _is_roman(word, last=match.end() == len(name.rstrip())):
+            found.append(_roman_value(word.lower()))
+    return tuple(sorted(found))
+
+
+def _is_roman(word: str, last: bool) -> bool:
+    if not _ROMAN.fullmatch(word) or not set("ivx") & set(word.lower()):
+        # DC and CD are no numbers.
+        return False
+    return len(word) > 1 or word in "IVX" or last
+
+
+def _roman_value(word: str) -> int:
+    values = [_ROMAN_VALUES[letter] for letter in word]
+    return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0], strict=True))
+
+
+def _text(name: str) -> str:
+    return name.strip().lower()
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------
+
+
+class _Name:
+    """All entities of one name, whatever document they stand in."""
+
+    __slots__ = ("attributes", "confidence", "entities", "numbers", "spellings", "text", "types")
+
+    def __init__(self, text: str, spelling: str) -> None:
+        self.text = text
+        self.numbers = numbers_in(spelling)
+        self.entities = 0
+        self.confidence = 0.0
+        # How many entities are spelled so, and how many have a type as their main one; in order of appearance.
+        self.spellings: dict[str, int] = {}
+        self.types: dict[str, int] = {}
+        self.attributes: dict[str, list[str | int | float | bool]] | None = None
+
+    def add(self, entity: Entity) -> None:
+        self.entities += 1
+        self.confidence = max(self.confidence, entity.confidence)
+        spelling = entity.name.strip()
+        self.spellings[spelling] = self.spellings.get(spelling, 0) + 1
+        for place, kind in enumerate(entity.types):
+            self.types[kind] = self.types.get(kind, 0) + (place == 0)
+        if entity.attributes:
+            self.attributes = _with_attributes(self.attributes or {}, {key: [value] for key, value in entity.attributes.items()})
+
+
+class _Names:
+    def __init__(self) -> None:
+        self.all: list[_Name] = []
+        self._by_text: dict[str, _Name] = {}
+
+    def add(self, entity: Entity) -> None:
+        text = _text(entity.name)
+        name = self._by_text.get(text)
+        if name is None:
+            name = self._by_text[text] = _Name(text, entity.name.strip())
+            self.all.append(name)
+        name.add(entity)
+
+
+def _with_attributes(
+    found: dict[str, list[str | int | float | bool]], more: dict[str, list[str | int | float | bool]]
+) -> dict[str, list[str | int | float | bool]]:
+    for key, values in more.items():
+        kept = found.setdefault(key, [])
+        # To Python True is 1.
+        there = {(type(value), value) for value in kept}
+        kept.extend(value for value in values if (type(value), value) not in there)
+    return found
+
+
+def _merged(names: Sequence[_Name], organization_id: str) -> CanonicalEntity:
+    """One entity of a group of names, which stand in the order of their appearance.
+
+    Its name is the spelling of most of its entities, the longer and then the earlier one where several are as common; its
+    id is derived from organization and name, so that it is the same in every batch. Its main type is the one that is the main
+    one of most entities, then the earlier one.
+    """
+    spellings: Counter[str] = Counter()
+    types: Counter[str] = Counter()
+    attributes: dict[str, list[str | int | float | bool]] = {}
+    for each in names:
+        spellings.update(each.spellings)
+        types.update(each.types)
+        _with_attributes(attributes, each.attributes or {})
+    # The first of equals: both counters keep the order of appearance.
+    name = max(spellings, key=lambda spelling: (spellings[spelling], len(spelling)))
+    return CanonicalEntity(
+        id=derived_id("knowledge_entity", organization_id, "canonical", _text(name)),
+        name=name,
+        types=tuple(sorted(types, key=lambda kind: -types[kind])),
+        attributes={key: tuple(values) for key, values in attributes.items()},
+        confidence=max(each.confidence for each in names),
+        entity_count=sum(each.entities for each in names),
+    )
+
+
+def _individuals(names: Sequence[_Name], ontologies: Iterable[str]) -> dict[int, str]:
+    """The individual's IRI for each name, by its number, that is one of an individual's labels; the first that fits it."""
+    by_label: dict[str, list[tuple[str, tuple[str, ...], Ontology]]] = defaultdict(list)
+    for content in ontologies:
+        try:
+            ontology = parse_ontology(content)
+        except OntologyParseError:
+            continue
+        for individual in ontology.individuals:
+            for label in individual.labels:
+                by_label[_text(label)].append((individual.iri, individual.types, ontology))
+    found: dict[int, str] = {}
+    for number, name in enumerate(names):
+        for iri, types, ontology in by_label.get(name.text, ()):
+            if any(ontology.is_a(one, other) or ontology.is_a(other, one) for one in name.types for other in types):
+                found.setdefault(number, iri)
+    return found
+
+
+# --- Groups -----------------------------------------------------------------------------------------------------------
+
+
+def _grouped(names: Sequence[_Name], individuals: dict[int, str]) -> list[list[int]]:
+    """The numbers of the names that are one, each group and all groups in ascending order."""
+    groups = _Groups(len(names))
+    first_of: dict[str, int] = {}
+    for number, iri in individuals.items():
+        groups.join(first_of.setdefault(iri, number), number)
+    alike: dict[tuple[int, int], float] = {}
+    for one, other in _candidates(names):
+        if (score := fuzz.ratio(names[one].text, names[other].text, score_cutoff=SIMILAR * 100)) > SIMILAR * 100:
+            alike[one, other] = score
+    for one, other in sorted(alike, key=lambda pair: (-alike[pair], pair)):
+        left, right = groups.members(one), groups.members(other)
+        if left is not right and _may_join(left, right, alike, individuals):
+            groups.join(one, other)
+    return groups.all()
+
+
+def _may_join(
+    left: Sequence[int], right: Sequence[int], alike: dict[tuple[int, int], float], individuals: dict[int, str]
+) -> bool:
+    """Whether every name of one group is like every name of the other, and they name no more than one individual."""
+    known = {individuals[number] for number in (*left, *right) if number in individuals}
+    if len(known) > 1:
+        return False
+    return all((min(pair), max(pair)) in alike for pair in product(left, right))
 
 
 class _Groups:
-    """Union-find in which the lowest number stands for its group."""
+    """Groups of numbers, each in ascending order, that are joined in pairs."""
 
     def __init__(self, size: int) -> None:
-        self._parent = list(range(size))
+        self._of: list[list[int]] = [[number] for number in range(size)]
 
-    def first_of(self, number: int) -> int:
-        parent = self._parent
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
-        return number
+    def members(self, number: int) -> list[int]:
+        return self._of[number]
 
     def join(self, one: int, other: int) -> None:
-        one, other = sorted((self.first_of(one), self.first_of(other)))
-        self._parent[other] = one
+        left, right = self._of[one], self._of[other]
+        if left is right:
+            return
+        joined = sorted((*left, *right))
+        for number in joined:
+            self._of[number] = joined
+
+    def all(self) -> list[list[int]]:
+        return [group for number, group in enumerate(self._of) if group[0] == number]
+
+
+def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, int]]:
+    """Pairs that may be similar enough, each once: they share a type, all numbers, and a pair of letters that is rare.
+
+    No pair above the threshold is missed. Names of a and b letters that are more than 0.85 similar have L > 0.85 (a + b) / 2
+    letters in common, in their order. Each of the a - L others takes at most two of the a - 1 pairs of letters with it, each of
+    b's at most one more; so at least ``_shared`` of them are common, and of the first pairs of both, by rarity, one is.
+    """
+    blocks: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
+    for number, name in enumerate(names):
+        for kind in name.types:
+            blocks[kind, name.numbers].append(number)
+    seen: set[tuple[int, int]] = set()
+    for block in blocks.values():
+        if len(block) < 2:
+            continue
+        bigrams = {number: _bigrams(names[number].text) for number in block}
+        rarity: Counter[tuple[str, int]] = Counter(pair for pairs in bigrams.values() for pair in pairs)
+        index: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for number in block:
+            length = len(names[number].text)
+            longest = length * (2 - SIMILAR) / SIMILAR
+            rare_first = sorted(bigrams[number], key=lambda pair: (rarity[pair], pair))
+            found: set[int] = set()
+            for pair in rare_first[: len(rare_first) - _shared(length) + 1]:
+                found.update(index[pair])
+                index[pair].append(number)
+            for other in found:
+                shorter = len(names[other].text)
+                if shorter <= longest and length <= shorter * (2 - SIMILAR) / SIMILAR and (other, number) not in seen:
+                    seen.add((other, number))
+                    yield other, number
+
+
+def _bigrams(text: str) -> set[tuple[str, int]]:
+    """The pairs of neighbouring letters, the second of its kind apart from the first."""
+    counts: Counter[str] = Counter()
+    found = set()
+    for place in range(len(text) - 1):
+        pair = text[place : place + 2]
+        counts[pair] += 1
+        found.add((pair, counts[pair]))
+    return found
+
+
+def _shared(length: int) -> int:
+    """How many of its pairs of letters a text has in common with any that is similar enough, at the least."""
+    least = length - 1
+    for other in range(floor(length * SIMILAR / (2 - SIMILAR)), floor(length * (2 - SIMILAR) / SIMILAR) + 2):
+        # The next whole number above the limit; a limit that is one itself is let through, in case it was rounded.
+        common = floor(SIMILAR * (length + other) / 2 - 1e-9) + 1
+        if common <= min(length, other):
+            least = min(least, length - 1 - 2 * (length - common) - (other - common))
+    return max(1, least)

@@ -11,7 +11,18 @@ from sqlalchemy import select, text
 
 import faults
 import flows
-from compat.contracts import BatchParams, Cancelled, Completed, Extracting, Failed, Pending, PipelineConfig, Resolving
+from compat.contracts import (
+    BatchParams,
+    Cancelled,
+    CanonicalEntity,
+    Completed,
+    Entity,
+    Extracting,
+    Failed,
+    Pending,
+    PipelineConfig,
+    Resolving,
+)
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
@@ -273,10 +284,13 @@ def test_states_follow_the_work(store: Store, claim: Claim) -> None:
     seen = []
 
     class Resolution:
-        canonical: dict[str, str] = {}  # noqa: RUF012
+        entities = (CanonicalEntity(id="canonical", name="A thing"),)
         merge_count = 7
 
-    def resolver(entities: Any) -> Resolution:
+        def canonical_id(self, entity: Entity) -> str:
+            return "canonical"
+
+    def resolver(entities: Any, organization_id: str, ontologies: Any) -> Resolution:
         seen.extend(document for document, _ in entities)
         assert store.state("the batch") == Resolving(batch_id="the batch", progress=0)
         return Resolution()
@@ -290,7 +304,7 @@ def test_a_resolution_that_fails_merges_nothing_and_fails_nothing(store: Store, 
     recorder = Recorder(store, claim)
     recorder.begin()
 
-    def broken(entities: Any) -> Any:
+    def broken(entities: Any, organization_id: str, ontologies: Any) -> Any:
         raise RuntimeError("no")
 
     assert recorder.resolve(broken) == 0

@@ -58,9 +58,10 @@ def test_run_ends_with_a_table_and_the_next_command(process: Command, source: Pa
         "batch": "my batch",
         "status": "completed",
         "documents": "2 (2 extracted, 0 failed)",
-        "entities": "4",
+        "entities": "3 (4 in documents)",
         "relations": "2",
-        "next": "knowledge-batch export 'my batch' --to graph.ttl",
+        "next": "knowledge-batch view 'my batch'",
+        "knowledge-batch": "export 'my batch' --to graph.ttl",
     }
     assert "Traceback" not in done.stderr
 
@@ -102,7 +103,7 @@ def test_engine_mode_prints_progress_and_table_and_nothing_else(process: Command
     assert done.returncode == 0
     assert {line.split()[0].rstrip(":") for line in done.stderr.splitlines()} <= {"starting", "extracting", "resolving"}
     headings = [line.split()[0] for line in done.stdout.splitlines()]
-    assert headings == ["batch", "status", "documents", "entities", "relations", "time", "next"]
+    assert headings == ["batch", "status", "documents", "entities", "relations", "time", "next", "knowledge-batch"]
 
 
 BAD_CALLS: list[tuple[list[str], str]] = [
