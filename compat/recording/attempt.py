@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from compat.contracts import DocumentCompleted, DocumentFailed, DocumentStarted, Entity, ExtractionResult, utc_now
 from compat.errors import ExtractorOutputError, LeaseLostError, StoredError, UnkeepableDataError
+from compat.fault_points import fault_point
 from compat.ids import content_hash, derived_id
 from compat.keepable import text_of
 from compat.modes import Mode
@@ -179,10 +180,12 @@ class AttemptWriter:
             standing = {"outcome": "succeeded", "extraction": extraction.model_dump(mode="json")}
             self._settle(connection, started, standing, {"completed_documents": BatchExecution.completed_documents + 1, **counts})
             self._write_mentions(connection, started, graph.entities)
+            fault_point("outcome-written")
             event = DocumentCompleted(
                 batch_id=claim.batch_id, document_id=started.document_id, entity_count=entities, relation_count=relations
             )
             events.emit(connection, self._event_key("ended", started), event, started.document_id)
+        fault_point("outcome-committed")
 
     def failed(self, started: Started, error: StoredError, duration_ms: int) -> Outcome:
         claim = self.claim
@@ -207,6 +210,7 @@ class AttemptWriter:
             if exhausted or self.policy.owner == "orchestrator":
                 event = DocumentFailed(batch_id=claim.batch_id, document_id=started.document_id, error=error.text)
                 events.emit(connection, self._event_key("ended", started), event, started.document_id)
+        fault_point("failure-committed")
         return "failed" if exhausted else "unfinished"
 
     def stopped(self, started: Started, duration_ms: int) -> Outcome:

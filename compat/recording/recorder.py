@@ -33,6 +33,7 @@ from compat.errors import (
     StopBatchError,
     StoredError,
 )
+from compat.fault_points import fault_point
 from compat.keepable import text_of
 from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
 from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
@@ -131,6 +132,7 @@ class Recorder:
 
     def begin(self) -> None:
         """The row says running, then BatchCreated. Raises BatchInfrastructureError where that can't be written."""
+        fault_point("claim-committed")
         claim, now = self.claim, utc_now()
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
             run = self.store.held_by(connection, claim)
@@ -141,6 +143,7 @@ class Recorder:
                 connection.execute(update(table).where(table.id == key, table.started_at.is_(None)).values(started_at=now))
             event = BatchCreated(batch_id=claim.batch_id, total_documents=run.total_documents)
             events.emit(connection, "created", event)
+        fault_point("batch-begun")
 
     def pending(self) -> dict[str, int]:
         """Return the documents without an outcome, in the order of the request, each with its finished attempts."""
@@ -183,6 +186,7 @@ class Recorder:
                 .values(last_activity_name=RESOLUTION_NAME)
             )
             events.emit(connection, f"{key}:started", ResolutionStarted(batch_id=claim.batch_id))
+        fault_point("resolution-started")
         resolution: Resolution | None = None
         try:
             entities = ((document_id, entity) for _, document_id, entity in self._entities())
@@ -199,10 +203,12 @@ class Recorder:
             for block in blocks(self._entities(), RESOLVED):
                 with self._resolving() as connection:
                     self._write_resolved(connection, resolution, block)
+        fault_point("merges-committed")
         with self._resolving() as connection:
             graphs.keep(connection, claim.batch_id, resolution.entities if resolution else ())
             event = ResolutionCompleted(batch_id=claim.batch_id, merge_count=merged)
             events.emit(connection, f"{key}:completed", event)
+        fault_point("resolution-committed")
         return merged
 
     @contextmanager
@@ -295,6 +301,7 @@ class Recorder:
         """Do the work of an attempt that has begun, and record what came of it."""
         if not isinstance(started, Started):
             return started
+        fault_point("attempt-started")
         clock = time.monotonic()
         config = PipelineConfig(
             document_id=started.document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
@@ -327,6 +334,7 @@ class Recorder:
             return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
         finally:
             WORK.reset(token)
+        fault_point("extracted")
         return self._attempts.succeeded(started, extraction, _milliseconds(clock))
 
 

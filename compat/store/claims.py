@@ -14,6 +14,7 @@ from compat.errors import (
     LeaseLostError,
     OtherInputError,
 )
+from compat.fault_points import fault_point
 from compat.ids import new_id
 from compat.modes import Decision, Mode
 from compat.policy import ALL_FAILED, CANCELLED_BY_USER, terminal_status
@@ -102,6 +103,7 @@ class Claims:
                 _write_companion(connection, claim, companion)
                 # Many documents take longer to write than a lease lasts.
                 connection.execute(update(BatchRun).where(BatchRun.batch_id == batch_id).values(heartbeat_at=clock()))
+                fault_point("claim-written")
                 return claim
             run = self._locked(connection, batch_id)
             if run.params_hash != digest:
@@ -222,9 +224,12 @@ class Claims:
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self._database.write() as connection:
             run = self.held_by(connection, claim)
             if run.cancel_requested:
-                return ends.end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
-            status = RowStatus(terminal_status(run.completed_documents, run.failed_documents))
-            return ends.end(connection, run, status, ALL_FAILED if status == RowStatus.FAILED else None)
+                status = ends.end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
+            else:
+                status = RowStatus(terminal_status(run.completed_documents, run.failed_documents))
+                ends.end(connection, run, status, ALL_FAILED if status == RowStatus.FAILED else None)
+        fault_point("end-committed")
+        return status
 
     def fail(self, claim: Claim, reason: str) -> RowStatus:
         """Ends a batch whose machinery failed; it can be resumed. A claim that no longer holds changes nothing."""
@@ -295,6 +300,7 @@ def _take(
     )
     claim = replace(_claim_of(run, token), generation=generation, mode=decision.mode)
     _write_companion(connection, claim, companion)
+    fault_point("taking-written")
     return claim
 
 

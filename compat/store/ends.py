@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, select, update
 
 from compat.contracts import BatchCompleted, BatchEvent, BatchFailed, utc_now
+from compat.fault_points import fault_point
 from compat.policy import CANCELLED_BY_USER
 from compat.status import SKIPPED, TERMINAL, RowStatus
 from compat.store import events
@@ -26,6 +27,7 @@ def end(connection: Connection, run: BatchRecord, status: RowStatus, error: str 
         failed = 0 if status == RowStatus.CANCELLED else run.failed_documents
         event = BatchFailed(batch_id=run.batch_id, error=error or "", failed_documents=failed)
     events.emit(connection, f"end:{run.generation}", event)
+    fault_point("terminal-event-written")
     now = utc_now()
     output = {
         "batchId": run.batch_id,
