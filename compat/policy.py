@@ -44,6 +44,11 @@ _RULES: Mapping[FailurePolicy, tuple[RetryOwner, bool]] = {
 }
 
 
+def retry_owner(policy: str) -> RetryOwner:
+    """Return who retries a document under a failure policy."""
+    return _RULES[FailurePolicy(policy)][0]
+
+
 def retry_policy(config: BatchConfig, base_seconds: float = 1.0) -> RetryPolicy:
     """The retry policy of a batch."""
     owner, sequential = _RULES[config.failure_policy]

@@ -13,8 +13,9 @@ from compat.parity import gate
 from compat.parity.baseline import Baseline, Subject
 from compat.parity.report import ParityReport
 from compat.parity.versions import versions
+from compat.policy import retry_owner
 from compat.store.database import Database
-from compat.store.schema import ShadowSubmission, StoredBaseline, StoredReport
+from compat.store.schema import BatchExecution, ShadowSubmission, StoredBaseline, StoredReport
 
 
 def save(database: Database, report: ParityReport) -> None:
@@ -50,7 +51,18 @@ def judged(main: Database, shadows: Database, min_batches: int, max_age: timedel
     with shadows.read() as connection:
         older = connection.execute(select(func.count()).where(StoredReport.created_at < oldest)).scalar_one()
     found = reports(shadows, since=oldest)
-    return gate.check(found, now, versions(), min_batches, max_age, older, _unreported(main, found, oldest))
+    unreported = _unreported(main, found, oldest)
+    return gate.check(found, now, versions(), min_batches, max_age, older, unreported, _served(main, oldest))
+
+
+def _served(main: Database, since: datetime) -> gate.Served:
+    """Return what callers' batches were served with since then. One without retries has no owner of them."""
+    query = select(BatchExecution.failure_policy, func.max(BatchExecution.max_retries))
+    query = query.where(BatchExecution.created_at >= since).group_by(BatchExecution.failure_policy)
+    with main.read() as connection:
+        found = connection.execute(query).tuples().all()
+    retried = {retry_owner(policy) for policy, most in found if most or retry_owner(policy) == "activity"}
+    return gate.Served(frozenset(policy for policy, _ in found), frozenset(retried))
 
 
 def _unreported(main: Database, found: Sequence[ParityReport], since: datetime) -> list[str]:

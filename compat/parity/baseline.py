@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any, Self
 
-from compat.parity.diff import Findings, Risk
+from compat.parity.diff import Findings
+from compat.parity.risks import Risk
 
 # What no extractor has a hand in, whatever a baseline saw: how a batch ended, that it adds up to its documents, and who
-# owned the retries. R4 and what came in are never noise either.
+# owned the retries. R4, what came in, and the rules of the contract are never noise either.
 NEVER_NOISE = frozenset({"batch.terminal_event", "batch.state", "batch.adds_up", "batch_rows.status", "documents.owner"})
 Z95 = 1.96
 
@@ -74,7 +75,7 @@ class Baseline:
 
     def _explains(self, risk: Risk, where: str, by_document: Counter[str | None], found: Findings) -> bool:
         seen = self.columns.get(where)
-        if seen is None or not seen.differing or risk == "R4" or where in NEVER_NOISE:
+        if seen is None or not seen.differing or risk == "R4" or where in NEVER_NOISE or where.startswith("contract."):
             return False
         rows = max(found.rows[where.partition(".")[0]], 1)
         if wilson(min(by_document.total(), rows), rows)[0] > seen.interval[1]:

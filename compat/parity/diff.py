@@ -11,45 +11,13 @@ import pandas as pd
 
 from compat.errors import InvalidInputError, Problem
 from compat.parity.frames import KEYS, Frames
+from compat.parity.risks import RISKS, Risk, risk_of
 
 Kind = Literal["missing", "extra", "changed", "reordered", "duplicate"]
-Risk = Literal["R1", "R2", "R3", "R4", "R7"]
-RISKS: Mapping[Risk, str] = {
-    "R1": "failure policy and outcomes: what became of each document, and the graph",
-    "R2": "retries: attempts and their owner",
-    "R3": "status and rows as old readers see them",
-    "R4": "what another process finds with nothing but the batch id",
-    "R7": "events: their order, and the terminal one",
-}
-
 # Characters of a value in a difference.
 SHOWN = 200
-
-# The risk of a difference by frame, and of single columns that belong to another one.
-_RISK_OF_FRAME: Mapping[str, Risk] = {
-    "batch": "R1",
-    "requests": "R4",
-    "documents": "R1",
-    "entities": "R1",
-    "relations": "R1",
-    "events": "R7",
-    "batch_rows": "R3",
-    "document_rows": "R3",
-    "activity_rows": "R3",
-    "mention_rows": "R3",
-    "lookup": "R4",
-}
-_RISK_OF_COLUMN: Mapping[tuple[str, str], Risk] = {
-    ("batch", "terminal_event"): "R7",
-    ("batch", "terminal_payload"): "R7",
-    ("batch", "state"): "R3",
-    ("batch", "state_payload"): "R3",
-    ("documents", "attempts"): "R2",
-    ("documents", "counted_attempts"): "R2",
-    ("documents", "owner"): "R2",
-    ("document_rows", "retry_count"): "R2",
-    ("activity_rows", "attempt"): "R2",
-}
+# The number of a row among those of one key.
+_NTH = "row of this key"
 
 
 @dataclass(frozen=True)
@@ -132,6 +100,7 @@ class Findings:
     rows: Counter[str] = field(default_factory=Counter)
     documents: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
 
     def add(self, difference: Difference) -> None:
         self.counts[difference.risk, difference.where, difference.document_id] += 1
@@ -181,7 +150,9 @@ def compare_pairs(pairs: Iterable[tuple[Frames, Frames]], rules: Rules, today: d
             found.rows[name] += max(len(legacy[name]), len(engine[name]))
         found.documents.update(map(str, legacy["requests"]["document_id"]))
         for name, side in (("legacy", legacy), ("engine", engine)):
-            found.attempts[name] += len(side["activity_rows"])
+            numbers = side["activity_rows"]["attempt"]
+            found.attempts[name] += len(numbers)
+            found.retries[name] += sum(1 for number in numbers if number > 1)
         for difference in compare(legacy, engine, rules, today):
             found.add(difference)
     return found
@@ -192,27 +163,21 @@ def compare(legacy: Frames, engine: Frames, rules: Rules, today: date) -> list[D
     return [difference for name in KEYS for difference in _compare_frame(name, legacy[name], engine[name], rules, today)]
 
 
-def risk_of(frame: str, column: str | None) -> Risk:
-    """The one table of risks, asked."""
-    return _RISK_OF_COLUMN.get((frame, column or ""), _RISK_OF_FRAME[frame])
-
-
-def frames_of(risk: Risk) -> set[str]:
-    """The frames in which a risk would show: a batch that has no row in any of them is no evidence for it."""
-    own = {frame for frame, of in _RISK_OF_FRAME.items() if of == risk}
-    # R2 has columns in other risks' frames only.
-    return own or {frame for (frame, _), of in _RISK_OF_COLUMN.items() if of == risk}
-
-
 def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules: Rules, today: date) -> Iterator[Difference]:
     keys = list(KEYS[name])
-    # Which of two rows of one key is meant nobody can say, so they are found and not compared.
+    # Which of two rows of one key is meant nobody can say. As many on either side are compared in an order that only their
+    # values give; others are found, and not compared.
     twice = {"legacy": _repeated(legacy, keys), "engine": _repeated(engine, keys)}
-    for key in sorted(twice["legacy"].keys() | twice["engine"].keys()):
+    repeated = twice["legacy"].keys() | twice["engine"].keys()
+    uneven = {key for key in repeated if twice["legacy"].get(key) != twice["engine"].get(key)}
+    for key in sorted(uneven):
         shown = [f"{twice[side][key]} rows of this key" if key in twice[side] else None for side in ("legacy", "engine")]
         yield Difference(risk_of(name, None), "duplicate", name, key, None, *shown)
-    repeated = twice["legacy"].keys() | twice["engine"].keys()
-    sides = {"legacy": _without(legacy, keys, repeated), "engine": _without(engine, keys, repeated)}
+    columns = [c for c in dict.fromkeys([*legacy.columns, *engine.columns]) if c not in keys]
+    sides = {
+        side: _numbered(_without(frame, keys, uneven), keys, columns, repeated)
+        for side, frame in (("legacy", legacy), ("engine", engine))
+    }
     reordered = set()
     if name == "events":
         reordered = _reordered(sides["legacy"], sides["engine"])
@@ -220,10 +185,11 @@ def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules:
             yield Difference("R7", "reordered", name, (document_id,), "event", *_orders(document_id, sides))
     ignored = {rule.column for rule in rules.ignores if rule.frame == name and rule.expires >= today}
     close = {rule.column: rule.absolute for rule in rules.tolerances if rule.frame == name}
-    columns = [c for c in dict.fromkeys([*legacy.columns, *engine.columns]) if c not in keys and c not in ignored]
+    columns = [column for column in columns if column not in ignored]
+    found_by = [*keys, _NTH]
     # Named by side before they are merged: a column that only one side has would keep its name, and seem to be both's.
-    one, other = (_of_side(sides[side], keys, side) for side in ("legacy", "engine"))
-    rows: list[dict[str, Any]] = one.merge(other, on=keys, how="outer", indicator=True).to_dict("records")  # type: ignore[assignment]
+    one, other = (_of_side(sides[side], found_by, side) for side in ("legacy", "engine"))
+    rows: list[dict[str, Any]] = one.merge(other, on=found_by, how="outer", indicator=True).to_dict("records")  # type: ignore[assignment]
     for row in rows:
         key = _key(row[each] for each in keys)
         if name == "events" and key[0] in reordered:
@@ -243,6 +209,21 @@ def _repeated(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...],
     """Keys that more than one row has, and how many have it."""
     times = Counter(_key(key) for key in frame[list(keys)].itertuples(index=False))
     return {key: count for key, count in times.items() if count > 1}
+
+
+def _numbered(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], repeated: Set[tuple[str, ...]]) -> pd.DataFrame:
+    """Return the rows with their number among those of one key, 0 for nearly all of them."""
+    if not repeated:
+        return frame.assign(**{_NTH: 0})
+    rows: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
+    order = sorted(range(len(rows)), key=lambda at: repr([rows[at].get(column) for column in columns]))
+    seen: Counter[tuple[str, ...]] = Counter()
+    numbers = [0] * len(rows)
+    for at in order:
+        key = _key(rows[at][each] for each in keys)
+        numbers[at] = seen[key]
+        seen[key] += 1
+    return frame.assign(**{_NTH: numbers})
 
 
 def _without(frame: pd.DataFrame, keys: Sequence[str], left_out: Set[tuple[str, ...]]) -> pd.DataFrame:

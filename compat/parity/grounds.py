@@ -1,5 +1,6 @@
 """The grounds of a comparison: how a batch was served, and how an old shadow is cleared away."""
 
+import hashlib
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, select
@@ -17,6 +18,7 @@ from compat.store.schema import (
     BatchRun,
     DocumentOutcome,
     MentionRecord,
+    TapeRow,
     WorkflowActivity,
     WorkflowExecution,
 )
@@ -51,6 +53,16 @@ def ended_early(store: Store, batch_id: str) -> str | None:
     return str(batch.error) if batch.cancel_requested or str(batch.error).startswith(INTERRUPTED) else None
 
 
+def documents_hash(store: Store, batch_id: str) -> str:
+    """Return a hash of a batch's documents: of their texts and ontologies, whatever ids and order they have."""
+    query = select(BatchDocument.content_hash, BatchDocument.ontology_hash).where(BatchDocument.batch_id == batch_id)
+    digest = hashlib.sha256()
+    with store.database.read() as connection:
+        for row in connection.execute(query.order_by(BatchDocument.content_hash, BatchDocument.ontology_hash)):
+            digest.update(f"{row.content_hash} {row.ontology_hash}\n".encode())
+    return digest.hexdigest()
+
+
 def clear(store: Store, batch_id: str) -> None:
     """Takes a batch out of a shadow's namespace, so that its next shadow starts from nothing.
 
@@ -70,7 +82,7 @@ def clear(store: Store, batch_id: str) -> None:
             _clear_documents(connection, batch_id, some)
         connection.execute(delete(WorkflowExecution).where(WorkflowExecution.id == batch.execution_id))
         connection.execute(delete(BatchExecution).where(BatchExecution.id == batch_id))
-        for table in (DocumentOutcome, BatchEventRow, BatchDocument, BatchRun):
+        for table in (DocumentOutcome, BatchEventRow, BatchDocument, TapeRow, BatchRun):
             connection.execute(delete(table).where(table.batch_id == batch_id))
 
 

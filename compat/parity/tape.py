@@ -1,6 +1,9 @@
 """The tape: what legacy's extractor gave, replayed to the engine attempt by attempt."""
 
-from sqlalchemy import select
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, func, select
 
 from compat.contracts import ExtractionResult, PipelineConfig
 from compat.errors import KnowledgeBatchError, ReplayedError, StoredError
@@ -8,6 +11,10 @@ from compat.status import SKIPPED
 from compat.store import Store
 from compat.store.database import Database
 from compat.store.schema import DocumentOutcome, TapeRow
+from compat.store.sql import insert_if_new
+
+# What a reading has in place of a generation. Readings are rows of the shadow's own tape, where nothing is recorded.
+READING = -1
 
 
 class TapeGapError(KnowledgeBatchError):
@@ -23,7 +30,8 @@ class TapeGapError(KnowledgeBatchError):
 class Tape:
     """An extractor that gives again what legacy's was given, document by document and attempt by attempt, at no cost.
 
-    Which attempt it is comes from the shadow's own rows, not from memory.
+    Which attempt it is comes from the shadow's own rows, not from memory. Every reading is counted there too: a second owner
+    of retries would read more often than attempts are recorded.
     """
 
     def __init__(self, recorded: Database, batch_id: str, shadow: Database) -> None:
@@ -32,8 +40,9 @@ class Tape:
         self.shadow = shadow
 
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
-        """The output of this attempt. Raises the error that legacy saw, or TapeGapError."""
+        """Return the output of this attempt. Raises the error that legacy saw, or TapeGapError."""
         document_id = config.document_id
+        self._count(document_id)
         query = select(DocumentOutcome).where(
             DocumentOutcome.batch_id == self.batch_id, DocumentOutcome.document_id == document_id
         )
@@ -56,9 +65,31 @@ class Tape:
             raise TapeGapError(document_id, attempt)
         return ExtractionResult.model_validate(outcome.extraction)
 
+    def _count(self, document_id: str) -> None:
+        """Note a reading under the document's next number."""
+        newest = select(func.coalesce(func.max(TapeRow.attempt), 0)).where(*_is_reading(self.batch_id, [document_id]))
+        row = {"batch_id": self.batch_id, "document_id": document_id, "generation": READING}
+        row |= {"error_class": "", "error_message": "", "error_terminal": False, "error_args": []}
+        with self.shadow.write() as connection:
+            number = connection.execute(newest).scalar_one() + 1
+            # Where another one reads at the same moment, the number is taken.
+            while not insert_if_new(connection, TapeRow, {**row, "attempt": number}):
+                number += 1
+
+
+def readings(shadow: Database, batch_id: str, document_ids: Sequence[str]) -> Mapping[str, int]:
+    """Return how often a shadow read the tape, by document. Empty where its extractor was another one."""
+    query = select(TapeRow.document_id).where(*_is_reading(batch_id, document_ids))
+    with shadow.read() as connection:
+        return Counter(connection.execute(query).scalars())
+
+
+def _is_reading(batch_id: str, document_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    return TapeRow.batch_id == batch_id, TapeRow.document_id.in_(document_ids), TapeRow.generation == READING
+
 
 def tape_gaps(store: Store, batch_id: str) -> int:
-    """How many of the attempts that a shadow would make the tape doesn't hold. Raises BatchNotFoundError."""
+    """Return how many of the attempts that a shadow would make the tape doesn't hold. Raises BatchNotFoundError."""
     query = select(TapeRow.document_id, TapeRow.generation, TapeRow.attempt).where(TapeRow.batch_id == batch_id)
     with store.database.read() as connection:
         taped = {tuple(row) for row in connection.execute(query)}

@@ -1,5 +1,6 @@
 """The versions that evidence was gathered with. Evidence of other code, another schema or another Prefect is stale."""
 
+import ast
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,8 @@ from compat.ids import content_hash
 from compat.store.schema import Base
 
 PACKAGES = ("compat", "tasks", "legacy", "flows")
+# What no batch runs: the command, and what reports look like.
+NOT_RUN = ("flows/command/", "compat/parity/render.py", "compat/markdown.py")
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,56 @@ def _version(distribution: str) -> str:
 
 
 def _code_hash() -> str:
-    """Return the hash of every module's text, wherever the packages are installed."""
+    """Return a hash of the code that batches run, wherever the packages are installed."""
     parts = []
     for package in PACKAGES:
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in sorted(Path(folder).rglob("*.py")):
-                parts += [f"{package}/{path.relative_to(folder).as_posix()}", content_hash(path.read_text(encoding="utf-8"))]
+            parts += _parts(package, Path(folder))
     return content_hash("\n".join(parts))[:16]
+
+
+@cache
+def extractor_hash(extractor: str) -> str:
+    """Return a hash of the code of an extractor from elsewhere (``package.module:factory``); of ours, nothing: it is in `code`.
+
+    The code of its whole package, since what a factory builds may lie anywhere in it.
+    """
+    package = extractor.partition(":")[0].partition(".")[0] if ":" in extractor else ""
+    spec = find_spec(package) if package not in ("", "__main__", *PACKAGES) else None
+    if spec is None:
+        return ""
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    parts = [part for folder in folders for part in _parts(package, folder)]
+    if not folders and spec.origin:
+        parts = [code_of(Path(spec.origin).read_bytes())]
+    return content_hash("\n".join(parts))[:16]
+
+
+def _parts(package: str, folder: Path) -> list[str]:
+    parts = []
+    for path in sorted(folder.rglob("*.py")):
+        name = f"{package}/{path.relative_to(folder).as_posix()}"
+        if not name.startswith(NOT_RUN):
+            parts += [name, content_hash(code_of(path.read_bytes()))]
+    return parts
+
+
+def code_of(source: bytes) -> str:
+    """Return a module's code without comments, docstrings and layout; what can't be parsed as it stands."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return source.decode("utf-8", "replace")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(node.body):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _has_docstring(body: list[ast.stmt]) -> bool:
+    first = body[0] if body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
 
 
 def _schema_hash() -> str:

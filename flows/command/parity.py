@@ -130,8 +130,8 @@ def cutover_check(
         print_json(checked.to_dict())
     else:
         show(_gate_table(checked))
-        if checked.unreported:
-            note(checked.missing)
+        for text in checked.missing:
+            note(text)
         now = versions()
         note(f"of knowledge-batch {now.knowledge_batch}, code {now.code}, schema {now.schema}, Prefect {now.prefect}")
     raise typer.Exit(checked.exit_code)
@@ -165,8 +165,8 @@ def _missing(batch_id: str) -> KnowledgeBatchError:
         store.has_ended(batch_id)
     except BatchNotFoundError as error:
         return error
-    standing = shadow_requests.find(store.database, batch_id)
-    if standing is None:
+    request = shadow_requests.find(store.database, batch_id)
+    if request is None:
         advice = "it has no shadow; run it with --mode shadow, or: prefect deployment run shadow-batch/shadow "
         return ReportNotFoundError(batch_id, advice + f"--param batch_id={shlex.quote(batch_id)} --param channel=live")
-    return ReportNotFoundError(batch_id, f"its shadow was {standing.summary}")
+    return ReportNotFoundError(batch_id, f"its shadow was {request.summary}")

@@ -30,6 +30,7 @@ from compat.contracts import (
     DocumentFailed,
     StageProgress,
 )
+from compat.markdown import escaped
 from compat.status import TERMINAL, RowStatus
 from compat.store import BatchRecord, Store, events
 from compat.store.overview import DocumentLine, Overview, overview
@@ -70,9 +71,9 @@ def summary(batch: BatchRecord) -> str:
         following.insert(0, f"knowledge-batch resume {quoted}")
     elif batch.completed_documents:
         following.insert(0, f"knowledge-batch export {quoted} --to graph.ttl")
-    rows = [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
+    rows = [f"| {name} | {escaped(value)} |" for name, value in facts.items()]
     # The first fact as the table's head: an empty one shows as an empty row.
-    lines = [f"## Batch {_cell(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]
+    lines = [f"## Batch {escaped(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]
     return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```"])
 
 
@@ -121,11 +122,6 @@ def _row(document: DocumentLine) -> dict[str, str]:
         **{name: "" if value is None else str(value) for name, value in count.items()},
         "error": document.error or "",
     }
-
-
-def _cell(text: str) -> str:
-    """A text that stays in its cell of a Markdown table, and is no markup in it."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 # --- Prefect events ---------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from compat.contracts import utc_now
 from compat.modes import Decision, Mode
 from compat.parity.baseline import Baseline, Subject, measure
 from compat.parity.diff import Rules, compare_pairs
-from compat.parity.frames import pairs
-from compat.parity.versions import versions
+from compat.parity.sides import pairs
+from compat.parity.versions import extractor_hash, versions
 from compat.recording.recorder import Recorder
 from compat.settings import Settings
 from compat.store import Store
@@ -33,8 +33,12 @@ def measured(source: str, ontology: str, policy: str, runs: int, settings: Setti
         for store in stores:
             _run(store, request, settings)
         today = utc_now().date()
-        found = [compare_pairs(pairs(one, other, BATCH_ID), Rules(), today) for one, other in combinations(stores, 2)]
-        subject = Subject(stores[0].ontologies_hash(BATCH_ID), policy, settings.extractor, versions().code)
+        found = [
+            compare_pairs(pairs(one, other, BATCH_ID, settings.retry_base_seconds), Rules(), today)
+            for one, other in combinations(stores, 2)
+        ]
+        code = versions().code + extractor_hash(settings.extractor)
+        subject = Subject(stores[0].ontologies_hash(BATCH_ID), policy, settings.extractor, code)
         for store in stores:
             store.database.engine.dispose()
     return measure(subject, runs, found)

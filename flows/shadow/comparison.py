@@ -27,7 +27,7 @@ from compat.parity import archive, gate, grounds
 from compat.parity.baseline import Subject
 from compat.parity.report import Channel, ParityReport, Verdict, compare_batch, engine_failed, no_comparison
 from compat.parity.tape import Tape
-from compat.parity.versions import versions
+from compat.parity.versions import extractor_hash, versions
 from compat.recording.giving_up import give_up
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
@@ -91,7 +91,8 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
     baseline = None
     if channel == "live":
         policy = main.config(batch_id).failure_policy.value
-        subject = Subject(main.ontologies_hash(batch_id), policy, settings.extractor, versions().code)
+        code = versions().code + extractor_hash(settings.extractor)
+        subject = Subject(main.ontologies_hash(batch_id), policy, settings.extractor, code)
         baseline = archive.newest_baseline(shadow.database, subject)
     return compare_batch(main, shadow, batch_id, channel, baseline=baseline)
 
@@ -111,9 +112,9 @@ def shadow_batch(
     """
     settings = Settings.load()
     main, shadow = Store.from_settings(settings), Store.of_shadows(settings)
-    standing = shadow_requests.find(main.database, batch_id)
-    if standing is not None and standing.generation != generation:
-        return Completed(name="Superseded", message=f"the batch has been resumed since, as generation {standing.generation}")
+    request = shadow_requests.find(main.database, batch_id)
+    if request is not None and request.generation != generation:
+        return Completed(name="Superseded", message=f"the batch has been resumed since, as generation {request.generation}")
     report = run_shadow(main, shadow, batch_id, channel)
     if report is None:
         return Completed(name="Superseded", message="the batch was resumed while its shadow was at work")
@@ -132,7 +133,7 @@ def cutover_gate(min_batches: Annotated[int, Field(ge=1)] = 50, max_age: str = "
     main, shadow = Store.from_settings(), Store.of_shadows()
     checked = archive.judged(main.database, shadow.database, min_batches, gate.parse_age(max_age, "max_age"))
     create_markdown_artifact(checked.to_markdown(), key="cutover-gate", description="Whether the engine may take over.")
-    reasons = [f"{row.risk} {row.verdict}: {row.reason}" for row in checked.rows] + [checked.missing] * bool(checked.unreported)
+    reasons = [f"{row.risk} {row.verdict}: {row.reason}" for row in checked.rows] + list(checked.missing)
     return Completed(name=GATE_NAMES[checked.verdict], message="; ".join(reasons))
 
 

@@ -48,7 +48,7 @@ def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
 
 def test_a_text_with_markup_stays_in_its_cell() -> None:
     said = shown.summary(replace(BATCH, error="a | b\n<script>"))
-    assert "| Reason | a \\| b &lt;script> |" in said
+    assert "| Reason | a \\| b &lt;script&gt; |" in said
 
 
 def test_a_table_says_how_many_documents_it_leaves_out() -> None:

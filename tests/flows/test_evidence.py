@@ -27,7 +27,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def report(environment: pytest.MonkeyPatch, request_of: Any) -> ParityReport:
     """A batch that legacy served and its shadow agreed with."""
-    flows.run_batch(request_of([faults.document("a"), faults.document("b", fail=1)], "my batch"), "shadow")
+    documents = [faults.document("a"), *(faults.document(f"b{number}", fail=3) for number in range(7))]
+    flows.run_batch(request_of(documents, "my batch"), "shadow")
     return shadow_of("my batch")
 
 
@@ -77,7 +78,7 @@ def test_the_gate_opens_on_evidence_alone(command: Command, report: ParityReport
     assert opened.returncode == 0
     lines = opened.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["risk", "R1", "R2", "R3", "R4", "R7", "all"]
-    assert lines[1].split()[1:6] == ["tape", "1", "2", "3", "0"]
+    assert lines[1].split()[1:6] == ["tape", "1", "8", "29", "0"]
     assert lines[-1].split() == ["all", "go"]
     assert json.loads(command("cutover", "check", "--min-batches", "1", "--format", "json").stdout)["verdict"] == "go"
     database = Store.of_shadows().database
@@ -101,6 +102,18 @@ def test_a_shadow_that_was_submitted_and_is_silent_keeps_the_gate_shut(command: 
     shut = command("cutover", "check", "--min-batches", "1")
     assert shut.returncode == 2
     assert "1 shadows were submitted and have not reported" in shut.stderr
+
+
+def test_a_policy_that_served_and_was_not_compared_keeps_the_gate_shut(
+    command: Command, report: ParityReport, request_of: Any
+) -> None:
+    flows.run_batch(request_of([faults.document("a")], failurePolicy="retry-failed", maxRetries=0), "legacy")
+    shut = command("cutover", "check", "--min-batches", "1", "--format", "json")
+    assert shut.returncode == 2
+    assert {row["reason"] for row in json.loads(shut.stdout)["rows"]} == {"no batch compared under retry-failed"}
+    flows.run_batch(request_of([faults.document("a")], failurePolicy="retry-failed"), "legacy")
+    rows = json.loads(command("cutover", "check", "--min-batches", "1", "--format", "json").stdout)["rows"]
+    assert "0 retries by the owner orchestrator seen, 20 wanted" in rows[1]["reason"]
 
 
 def test_the_gate_is_a_flow_as_well(report: ParityReport) -> None:

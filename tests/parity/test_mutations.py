@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.sql.schema import Table
 
 import faults
-import flows
 import legacy
 import postgres
-from compat.contracts import BatchParams, utc_now
+from compat.contracts import BatchParams, Extractor, utc_now
+from compat.ids import new_id
 from compat.modes import Decision, Mode
 from compat.parity.report import compare_batch
+from compat.parity.tape import Tape
 from compat.recording.recorder import Recorder
+from compat.settings import Settings
 from compat.store import Store
 from compat.store.database import SHADOW, Database
 from compat.store.schema import (
@@ -34,24 +37,25 @@ from compat.store.schema import (
     BatchRun,
     DocumentOutcome,
     MentionRecord,
+    TapeRow,
     WorkflowActivity,
     WorkflowExecution,
 )
-from flows.shadow.comparison import run_shadow
 from tasks.extraction import load_extractor
 
 BATCH = "compared"
-OWNERS = {"retry-failed": "orchestrator", "continue-on-failure": "activity"}
+POLICIES = ("retry-failed", "continue-on-failure", "abort-all")
 
 Change = Callable[[Connection, random.Random], None]
-MUTATIONS: list[tuple[str, str, Change]] = []
+# A change by its name, the risk that it must be reported in, and the policy under which it is one; none: under any.
+MUTATIONS: list[tuple[str, str, str | None, Change]] = []
 
 
-def mutation(risk: str) -> Callable[[Change], Change]:
-    """Adds a change, and the risk that it must be reported in."""
+def mutation(risk: str, policy: str | None = None) -> Callable[[Change], Change]:
+    """Adds a change."""
 
     def add(change: Change) -> Change:
-        MUTATIONS.append((change.__name__, risk, change))
+        MUTATIONS.append((change.__name__, risk, policy, change))
         return change
 
     return add
@@ -464,6 +468,256 @@ def the_batch_ends_before_its_documents(connection: Connection, random: random.R
     change(connection, BatchEventRow, terminal(connection), sequence=-1)
 
 
+# --- Order, places, rounds and waits --------------------------------------------------------------------------------------
+
+
+def tell_in_order(connection: Connection, order: Callable[[list[Row[Any]]], list[Row[Any]]]) -> None:
+    """Tells the documents' events in another order, each at the moment of the place that it takes."""
+    mine = select(table(BatchEventRow)).where(BatchEventRow.document_id.is_not(None))
+    rows = list(connection.execute(mine.order_by(BatchEventRow.sequence)).all())
+    for row in rows:
+        change(connection, BatchEventRow, row, sequence=row.sequence + 100_000)
+    for place, row in zip(rows, order(rows), strict=True):
+        moved = row._mapping["sequence"] + 100_000
+        values = {"sequence": place.sequence, "payload": {**row.payload, "timestamp": place.payload["timestamp"]}}
+        statement = update(table(BatchEventRow)).where(BatchEventRow.sequence == moved).values(values)
+        assert connection.execute(statement).rowcount == 1
+
+
+def starts_first(rows: list[Row[Any]]) -> list[Row[Any]]:
+    return sorted(rows, key=lambda row: not row.key.startswith("started"))
+
+
+def by_document(rows: list[Row[Any]], documents: list[str]) -> list[Row[Any]]:
+    return sorted(rows, key=lambda row: documents.index(row.document_id))
+
+
+def place_attempts(connection: Connection, moments: Callable[[int, Row[Any]], tuple[float, float]]) -> None:
+    """Moves the attempts: seconds after the batch's beginning at which each starts and ends; the batch ends later."""
+    batch = connection.execute(select(table(BatchExecution))).one()
+    rows = connection.execute(select(table(WorkflowActivity)).order_by(WorkflowActivity.started_at)).all()
+    for number, row in enumerate(rows):
+        start, end = (batch.started_at + timedelta(seconds=each) for each in moments(number, row))
+        change(connection, WorkflowActivity, row, started_at=start, completed_at=end)
+    for entity in (BatchExecution, WorkflowExecution):
+        whole = [entity.id == BATCH] if entity is BatchExecution else [WorkflowExecution.workflow_type == "batch_extraction"]  # type: ignore[attr-defined]
+        connection.execute(update(table(entity)).where(*whole).values(completed_at=batch.started_at + timedelta(hours=1)))
+
+
+@mutation("R1", "abort-all")
+def documents_are_told_of_in_another_order(connection: Connection, random: random.Random) -> None:
+    documents = connection.execute(select(BatchDocument.document_id).order_by(BatchDocument.position)).scalars().all()
+    swapped = [documents[1], documents[0], *documents[2:]]
+    tell_in_order(connection, lambda rows: by_document(rows, swapped))
+
+
+@mutation("R1", "abort-all")
+def documents_are_worked_on_two_at_a_time(connection: Connection, random: random.Random) -> None:
+    tell_in_order(connection, starts_first)
+
+
+@mutation("R1", "retry-failed")
+def a_document_is_retried_before_the_round_has_ended(connection: Connection, random: random.Random) -> None:
+    documents = connection.execute(select(BatchDocument.document_id).order_by(BatchDocument.position)).scalars().all()
+    tell_in_order(connection, lambda rows: by_document(rows, list(documents)))
+
+
+@mutation("R1", "retry-failed")
+def an_attempt_is_made_before_the_round_has_ended(connection: Connection, random: random.Random) -> None:
+    order = {row.document_id: row.position for row in connection.execute(select(table(BatchDocument)))}
+
+    def moments(number: int, row: Row[Any]) -> tuple[float, float]:
+        start = order[row.input["documentId"]] + row.attempt / 10
+        return start, start + 0.05
+
+    place_attempts(connection, moments)
+
+
+@mutation("R1", "continue-on-failure")
+def more_documents_have_places_than_there_are(connection: Connection, random: random.Random) -> None:
+    tell_in_order(connection, starts_first)
+
+
+@mutation("R1", "continue-on-failure")
+def a_document_that_waits_lends_its_place(connection: Connection, random: random.Random) -> None:
+    """Every document's first attempt comes before any's second, four of which wait by then."""
+    place_attempts(connection, lambda number, row: (row.attempt * 2 + number / 100, row.attempt * 2 + number / 100 + 0.005))
+
+
+@mutation("R1", "retry-failed")
+def more_attempts_are_in_work_than_may_be(connection: Connection, random: random.Random) -> None:
+    place_attempts(connection, lambda number, row: (row.attempt * 2 + number / 100, row.attempt * 2 + 1))
+
+
+@mutation("R1", "continue-on-failure")
+def documents_start_out_of_the_requests_order(connection: Connection, random: random.Random) -> None:
+    documents = connection.execute(select(BatchDocument.document_id).order_by(BatchDocument.position)).scalars().all()
+    tell_in_order(connection, lambda rows: by_document(rows, list(documents)[::-1]))
+
+
+@mutation("R1", "continue-on-failure")
+def one_document_at_a_time_is_in_work(connection: Connection, random: random.Random) -> None:
+    order = {row.document_id: row.position for row in connection.execute(select(table(BatchDocument)))}
+
+    def moments(number: int, row: Row[Any]) -> tuple[float, float]:
+        start = order[row.input["documentId"]] * 4 + {1: 0.0, 2: 0.9, 3: 1.9, 4: 3.5}[row.attempt]
+        return start, start + 0.2
+
+    place_attempts(connection, moments)
+
+
+@mutation("R1", "continue-on-failure")
+def an_attempt_comes_after_another_wait(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity, WorkflowActivity.attempt > 1)
+    late = {"started_at": row.started_at + timedelta(minutes=1), "completed_at": row.completed_at + timedelta(minutes=1)}
+    change(connection, WorkflowActivity, row, **late)
+
+
+@mutation("R1", "abort-all")
+def an_attempt_comes_without_a_wait(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity, WorkflowActivity.attempt == 4)
+    before = connection.execute(
+        select(table(WorkflowActivity)).where(WorkflowActivity.execution_id == row.execution_id, WorkflowActivity.attempt == 3)
+    ).one()
+    change(connection, WorkflowActivity, row, started_at=before.completed_at)
+
+
+@mutation("R2")
+def the_extractor_is_called_more_often_than_attempts_are_recorded(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, TapeRow)
+    again(connection, TapeRow, row, attempt=row.attempt + 70)
+
+
+# --- Events ---------------------------------------------------------------------------------------------------------------
+
+
+@mutation("R7")
+def an_event_names_another_batch(connection: Connection, random: random.Random) -> None:
+    event_change(connection, some(connection, random, BatchEventRow), batchId="another")
+
+
+@mutation("R7")
+def an_event_has_no_timestamp(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, BatchEventRow)
+    change(connection, BatchEventRow, row, payload={name: value for name, value in row.payload.items() if name != "timestamp"})
+
+
+@mutation("R7")
+def an_event_has_a_timestamp_that_is_none(connection: Connection, random: random.Random) -> None:
+    event_change(connection, some(connection, random, BatchEventRow), timestamp="yesterday")
+
+
+@mutation("R7")
+def timestamps_run_backwards(connection: Connection, random: random.Random) -> None:
+    event_change(connection, terminal(connection), timestamp="2020-01-01T00:00:00Z")
+
+
+# --- Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def batch_row(connection: Connection, random: random.Random) -> Row[Any]:
+    return some(connection, random, WorkflowExecution, WorkflowExecution.workflow_type == "batch_extraction")
+
+
+@mutation("R3")
+def a_mode_is_missing(connection: Connection, random: random.Random) -> None:
+    row = batch_row(connection, random)
+    values = {name: value for name, value in row.input.items() if name != "executionMode"}
+    change(connection, WorkflowExecution, row, input=values)
+
+
+@mutation("R3")
+def a_mode_is_a_new_word(connection: Connection, random: random.Random) -> None:
+    row = batch_row(connection, random)
+    change(connection, WorkflowExecution, row, input={**row.input, "executionMode": "turbo"})
+
+
+STATUSES = ("pending", "running", "completed", "failed", "cancelled", "skipped")
+
+
+@mutation("R3")
+def an_execution_of_a_document_too_many(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowExecution, WorkflowExecution.workflow_type == "extraction")
+    again(connection, WorkflowExecution, row, id=new_id("knowledge_workflow_execution"), status=random.choice(STATUSES))
+
+
+@mutation("R3")
+def an_execution_that_names_the_batch_too_many(connection: Connection, random: random.Random) -> None:
+    row = batch_row(connection, random)
+    stray = {"id": new_id("knowledge_workflow_execution"), "workflow_type": "extraction", "status": random.choice(STATUSES)}
+    again(connection, WorkflowExecution, row, **stray)
+
+
+@mutation("R3")
+def an_attempt_of_no_execution(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity)
+    stray = {"id": new_id("knowledge_workflow_activity"), "execution_id": new_id("knowledge_workflow_execution")}
+    again(connection, WorkflowActivity, row, **stray, status=random.choice(STATUSES))
+
+
+@mutation("R3")
+def an_attempt_of_the_batch_itself(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity)
+    stray = {"id": new_id("knowledge_workflow_activity"), "execution_id": batch_row(connection, random).id}
+    again(connection, WorkflowActivity, row, **stray, status=random.choice(STATUSES))
+
+
+@mutation("R3")
+def a_mention_of_no_extraction(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, MentionRecord)
+    stray = {"id": new_id("knowledge_mention_record"), "extraction_id": new_id("knowledge_extraction")}
+    again(connection, MentionRecord, row, **stray)
+
+
+@mutation("R3")
+def a_duration_is_negative(connection: Connection, random: random.Random) -> None:
+    change(connection, WorkflowActivity, some(connection, random, WorkflowActivity), duration_ms=-1)
+
+
+@mutation("R3")
+def an_extraction_took_less_than_no_time(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, DocumentOutcome, DocumentOutcome.outcome == "succeeded")
+    extraction = copy.deepcopy(row.extraction)
+    extraction["stats"]["durationMs"] = -1
+    change(connection, DocumentOutcome, row, extraction=extraction)
+
+
+@mutation("R3")
+def a_moment_lies_before_the_batch_began(connection: Connection, random: random.Random) -> None:
+    entity, columns = random.choice(
+        [
+            (DocumentOutcome, ("started_at",)),
+            (WorkflowActivity, ("started_at", "created_at")),
+            (MentionRecord, ("extracted_at", "created_at")),
+            (WorkflowExecution, ("started_at",)),
+            (BatchExecution, ("started_at",)),
+        ]
+    )
+    row = some(connection, random, entity)
+    name = random.choice(columns)
+    change(connection, entity, row, **{name: row._mapping[name] - timedelta(days=1)})
+
+
+@mutation("R3")
+def a_moment_lies_after_the_batch_ended(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, DocumentOutcome)
+    change(connection, DocumentOutcome, row, ended_at=row.ended_at + timedelta(days=1))
+
+
+@mutation("R3")
+def an_id_is_of_another_form(connection: Connection, random: random.Random) -> None:
+    entity = random.choice([WorkflowActivity, WorkflowExecution])
+    where = [WorkflowExecution.workflow_type == "batch_extraction"] if entity is WorkflowExecution else []
+    row = some(connection, random, entity, *where)
+    change(connection, entity, row, id=random.choice(["17", row.id.upper(), row.id.replace("__", "_")]))
+
+
+@mutation("R3")
+def an_id_is_no_uuid_of_the_fourth_version(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, WorkflowActivity)
+    change(connection, WorkflowActivity, row, id=f"knowledge_workflow_activity__{uuid.uuid1()}")
+
+
 # --- The pair that is changed -------------------------------------------------------------------------------------------
 
 
@@ -489,12 +743,12 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pairs(
-    request: pytest.FixtureRequest, database_kind: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, database_kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Pair]]:
-    """A batch and its shadow, under either owner of retries."""
+    """A batch and its shadow, under each policy."""
     with ExitStack() as stack:
         made = {}
-        for policy in OWNERS:
+        for policy in POLICIES:
             folder = tmp_path_factory.mktemp("pair")
             url = f"sqlite:///{folder / 'home' / 'knowledge.db'}"
             if database_kind == "postgresql":
@@ -510,28 +764,42 @@ def make_pair(policy: str, url: str, folder: Path) -> None:
         patch.setenv("KNOWLEDGE_HOME", str(folder / "home"))
         patch.setenv("KNOWLEDGE_DATABASE_URL", url)
         patch.setenv("KNOWLEDGE_EXTRACTOR", faults.NAME)
-        patch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.001")
+        patch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.02")
         patch.setenv(faults.DOOR, str(folder / "door"))
         config = {"failurePolicy": policy, "enableEntityResolution": True}
-        documents = faults.SCRIPTS["mixed"]
-        params = {"batchId": BATCH, "organizationId": "o", "ontologyId": "o", "documents": documents, "config": config}
-        flows.run_batch(params, "shadow")
+        # Under abort-all the first document that fails for good is the last.
+        documents = faults.SCRIPTS["mixed"] if policy != "abort-all" else faults.SCRIPTS["mixed"][:5]
+        request = {"batchId": BATCH, "organizationId": "o", "ontologyId": "o", "documents": documents, "config": config}
+        params = BatchParams.parse(request)
         main, shadow = Store.from_settings(), Store.of_shadows()
-        report = run_shadow(main, shadow, BATCH, "tape")
-        assert report is not None
-        assert (report.verdict, report.samples) == ("parity", {})
+        work_through(main, params, Mode.SHADOW, load_extractor(faults.NAME))
+        # A shadow by a runtime that keeps the contract, whatever becomes of the engine.
+        work_through(shadow, params, Mode.ENGINE, Tape(main.database, BATCH, shadow.database))
+        report = compare_batch(main, shadow, BATCH)
+        assert (report.verdict, report.samples) == ("parity", {}), report.to_markdown()
         for store in (main, shadow):
             store.database.engine.dispose()
 
 
-# Owners take turns, so that each risk is changed under both.
-TURNS = [pytest.param(list(OWNERS)[turn % len(OWNERS)], *each, id=each[0]) for turn, each in enumerate(MUTATIONS)]
+def work_through(store: Store, params: BatchParams, mode: Mode, extractor: Extractor) -> None:
+    claim = store.claim(params, Decision(mode, "a test"))
+    assert claim is not None
+    with Recorder(store, claim, Settings.load().retry_base_seconds) as recorder:
+        legacy.run(recorder, extractor)
+
+
+# Policies take turns, so that each risk is changed under both owners.
+TURNS = [
+    pytest.param(policy or POLICIES[turn % 2], name, risk, alter, id=name)
+    for turn, (name, risk, policy, alter) in enumerate(MUTATIONS)
+]
 
 
 @pytest.mark.parametrize(("policy", "name", "risk", "alter"), TURNS)
 def test_a_change_of_the_engines_side_is_reported_in_its_risk(
-    pairs: dict[str, Pair], tmp_path: Path, policy: str, name: str, risk: str, alter: Change
+    pairs: dict[str, Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, name: str, risk: str, alter: Change
 ) -> None:
+    monkeypatch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.02")
     with pairs[policy].copied(tmp_path) as url:
         legacy_side, engine_side = Store(Database(url)), Store(Database(url, SHADOW))
         with engine_side.database.write() as connection:
@@ -544,8 +812,8 @@ def test_a_change_of_the_engines_side_is_reported_in_its_risk(
 
 
 def test_the_corpus_is_large_enough() -> None:
-    assert len(MUTATIONS) >= 40
-    assert {risk for _, risk, _ in MUTATIONS} == {"R1", "R2", "R3", "R4", "R7"}
+    assert len(MUTATIONS) >= 80
+    assert {risk for _, risk, *_ in MUTATIONS} == {"R1", "R2", "R3", "R4", "R7"}
 
 
 @pytest.mark.parametrize("pairs", [10, pytest.param(200, marks=pytest.mark.slow)])

@@ -15,9 +15,9 @@ from compat.errors import InvalidInputError
 from compat.parity.baseline import Baseline, Noise, Subject, measure, wilson
 from compat.parity.diff import APPROVED, Difference, Findings, Ignore, Rules, Tolerance, compare, compare_pairs
 from compat.parity.frames import KEYS, Frames, frames
-from compat.parity.gate import check, parse_age, upper_bound
+from compat.parity.gate import Served, check, parse_age, upper_bound
 from compat.parity.report import ParityReport, Stage, page
-from compat.parity.versions import Versions, versions
+from compat.parity.versions import Versions, code_of, extractor_hash, versions
 
 GOLDEN = Path(__file__).parent / "golden"
 TODAY = date(2026, 11, 23)
@@ -42,10 +42,12 @@ def report(batch: str = "b", verdict: Any = "parity", **values: Any) -> ParityRe
         batch_id=batch,
         channel="tape",
         verdict=verdict,
-        headline="3 documents, 4 attempts, no difference",
+        headline="3 documents, 23 attempts, no difference",
         policy="retry-failed",
         documents=3,
-        attempts=4,
+        attempts=23,
+        retries=20,
+        content_hash=f"documents of {batch}",
         counts={"R1": 0, "R2": 0, "R3": 0, "R4": 0, "R7": 0},
         samples={},
         by_document={},
@@ -148,6 +150,13 @@ def test_an_ignore_rule_needs_a_reason_and_an_owner(field: str) -> None:
     given = {"reason": "is measured anew", "owner": "ada", field: " "}
     with pytest.raises(InvalidInputError, match=field):
         Ignore("documents", "score", given["reason"], given["owner"], TODAY)
+
+
+def test_sides_with_the_same_repeated_keys_are_equal_whatever_their_order() -> None:
+    rows = [{"document_id": "a", "outcome": "failed"}, {"document_id": "a", "outcome": "succeeded"}]
+    assert differences(side("documents", rows), side("documents", rows[::-1])) == []
+    [found] = differences(side("documents", rows), side("documents", [rows[0], rows[0]]))
+    assert (found.kind, found.column, found.legacy, found.engine) == ("changed", "outcome", "succeeded", "failed")
 
 
 def test_rows_of_one_key_are_a_finding_and_paired_with_none() -> None:
@@ -280,7 +289,7 @@ def test_enough_fresh_agreement_is_a_go() -> None:
         "tape",
         3,
         9,
-        12,
+        69,
     )
 
 
@@ -321,7 +330,7 @@ def test_a_shadow_that_has_not_reported_keeps_the_gate_shut() -> None:
     checked = check(THREE, NOW, CURRENT, 3, unreported=["lost one"])
     assert (checked.verdict, checked.exit_code) == ("not enough", 2)
     assert "1 shadows were submitted and have not reported" in checked.to_markdown()
-    assert "batch_id='lost one'" in checked.missing
+    assert "batch_id='lost one'" in checked.missing[0]
 
 
 def test_a_batch_is_no_evidence_for_a_risk_whose_frames_were_empty() -> None:
@@ -333,9 +342,40 @@ def test_a_batch_is_no_evidence_for_a_risk_whose_frames_were_empty() -> None:
 
 def test_a_go_says_under_which_policies_and_how_much_was_retried() -> None:
     checked = gate([*THREE[:2], report("c", policy="abort-all")])
-    assert checked.rows[0].reason == "no divergence under abort-all, retry-failed; 3 retries"
-    quiet = gate([replace(each, attempts=each.documents) for each in THREE])
-    assert quiet.rows[1].reason == "no divergence under retry-failed; and nothing was retried"
+    assert checked.rows[0].reason == "no divergence under abort-all, retry-failed; 60 retries"
+
+
+def test_a_batch_counts_once_whatever_ids_its_documents_come_under() -> None:
+    same = [report(name, content_hash="the same documents") for name in "abc"]
+    assert gate(same).verdict == "not enough"
+    assert gate(same).rows[0].batches == 1
+    assert gate([*same, *THREE[:2]]).verdict == "go"
+    # Under another policy they are worked through in another way.
+    assert gate([same[0], replace(same[1], policy="abort-all"), THREE[0]]).rows[0].batches == 3
+
+
+@pytest.mark.parametrize("retries", [0, 6])
+def test_a_go_needs_twenty_retries_by_every_owner_in_use(retries: int) -> None:
+    quiet = [replace(each, retries=retries) for each in THREE]
+    row = gate(quiet).rows[1]
+    assert (gate(quiet).exit_code, row.verdict) == (2, "not enough")
+    assert row.reason == f"{3 * retries} retries by the owner orchestrator seen, 20 wanted"
+    # Those of the other owner don't do.
+    both = gate([*quiet, report("d", policy="continue-on-failure")])
+    assert [row.verdict for row in both.rows] == ["go", "not enough", "go", "go", "go"]
+
+
+def test_a_policy_that_can_not_be_retried_needs_no_retries() -> None:
+    quiet = [replace(each, retries=0) for each in THREE]
+    served = Served(frozenset({"retry-failed"}), frozenset())
+    assert check(quiet, NOW, CURRENT, 3, served=served).verdict == "go"
+
+
+def test_a_go_needs_every_policy_that_served() -> None:
+    served = Served(frozenset({"retry-failed", "abort-all"}), frozenset({"orchestrator"}))
+    checked = check(THREE, NOW, CURRENT, 3, served=served)
+    assert (checked.verdict, checked.exit_code) == ("not enough", 2)
+    assert {row.reason for row in checked.rows} == {"no batch compared under abort-all"}
 
 
 def test_what_could_not_be_compared_and_what_is_too_old_are_counted() -> None:
@@ -344,9 +384,15 @@ def test_what_could_not_be_compared_and_what_is_too_old_are_counted() -> None:
     assert row.reason == "1 more batches wanted; 5 reports are stale; 1 reports are inconclusive"
 
 
-def test_a_report_from_the_future_is_stale() -> None:
-    assert gate([*THREE[:2], report("c", created_at=NOW + timedelta(hours=1))]).verdict == "not enough"
-    assert gate([*THREE[:2], report("c", created_at=NOW + timedelta(minutes=1))]).verdict == "go"
+def test_a_report_from_the_future_counts_against_a_go_and_never_for_one() -> None:
+    late = report("d", created_at=NOW + timedelta(minutes=1))
+    assert gate([*THREE[:2], late]).rows[0].batches == 2
+    shut = gate([*THREE, late])
+    assert (shut.verdict, shut.exit_code) == ("not enough", 2)
+    assert "knowledge-batch parity show knowledge_parity_report__d" in shut.missing[0]
+    assert gate([*THREE, diverged("d", created_at=late.created_at)]).verdict == "no-go"
+    # Two machines' clocks are never quite the same.
+    assert gate([*THREE, replace(late, created_at=NOW + timedelta(seconds=1))]).verdict == "go"
 
 
 def test_a_report_of_a_newer_version_can_be_read() -> None:
@@ -378,3 +424,20 @@ def test_an_age_that_is_none_is_refused(age: str) -> None:
 def test_versions_are_of_what_is_installed() -> None:
     assert versions().prefect.startswith("3.8.")
     assert len(versions().code) == len(versions().schema) == 16
+
+
+def test_the_hash_of_code_is_of_what_runs() -> None:
+    one = b'"""About it."""\ndef f(x):\n    """Return x."""\n    return x  # as it is\n'
+    assert code_of(one) == code_of(b"def f(x):\n    return (\n        x\n    )\n")
+    assert code_of(one) != code_of(one.replace(b"return x ", b"return -x "))
+    assert code_of(b"class A:\n    'Only said.'\n") == code_of(b"class A:\n    pass\n")
+
+
+def test_an_extractor_from_elsewhere_has_a_hash_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "their_extractor.py").write_text("def factory():\n    return None\n", encoding="utf-8")
+    before = extractor_hash("their_extractor:factory")
+    extractor_hash.cache_clear()
+    (tmp_path / "their_extractor.py").write_text("def factory():\n    return 1\n", encoding="utf-8")
+    assert "" != before != extractor_hash("their_extractor:factory")
+    assert extractor_hash("rules") == extractor_hash("tasks.extraction:RulesExtractor") == extractor_hash("nobody:here") == ""

@@ -36,7 +36,8 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
 def terminal(environment: pytest.MonkeyPatch, prefect_server: None, request_of: Any, tmp_path: Path) -> dict[str, str]:
     """The environment of a shell whose store has three shadows; `knowledge-batch` is the one of this checkout."""
     for name in ("the-first-shadow", "the-second", "the-third"):
-        flows.run_batch(request_of([faults.document("a"), faults.document("b", fail=1)], name), "shadow")
+        documents = [faults.document("a"), *(faults.document(f"{name} {number}", fail=3) for number in range(3))]
+        flows.run_batch(request_of(documents, name), "shadow")
         run_shadow(Store.from_settings(), Store.of_shadows(), name, "tape")
     programs = tmp_path / "bin"
     programs.mkdir()
