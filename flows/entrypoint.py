@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 from compat.contracts import (
+    ActivityProgress,
     BatchCancelled,
     BatchEvent,
     BatchParams,
@@ -28,7 +29,9 @@ from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Claim, Store, events, shadow_requests
+from compat.store.failures import infrastructure
 from compat.store.intake import Request
+from compat.store.reading import document_execution_id
 from flows.context import BatchContext, decided, open_store
 from flows.serving import serve
 
@@ -140,6 +143,17 @@ def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
     store = open_store(batch_id, "batch_get_status")
     store.state(batch_id)
     return events.follow(store.database, batch_id, lambda: follow and not _has_ended(store.state(batch_id)))
+
+
+def document_progress(batch_id: str, document_id: str) -> list[ActivityProgress]:
+    """Return the progress of one document's pipeline so far: an entry as each attempt starts, and one as it ends.
+
+    Raises BatchNotFoundError, and WorkflowNotFoundError where the document hasn't been started or isn't in the batch.
+    """
+    store = open_store(batch_id, "batch_get_status")
+    store.state(batch_id)
+    with infrastructure(batch_id, "batch_get_status"):
+        return events.document_progress(store.database, document_execution_id(batch_id, document_id))
 
 
 def cancel_batch(batch_id: str) -> BatchCancelled:

@@ -81,7 +81,7 @@ def follow(database: Database, batch_id: str, goes_on: Callable[[], bool]) -> It
 
 
 def document_progress(database: Database, execution_id: str) -> list[ActivityProgress]:
-    """Progress of one document's pipeline, told by its activity rows: two entries an attempt once it has ended.
+    """Return the progress of one document's pipeline by its activity rows: two entries an attempt once it has ended.
 
     Raises WorkflowNotFoundError where no such execution is stored.
     """

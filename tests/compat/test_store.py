@@ -30,6 +30,7 @@ from compat.errors import (
     InvalidInputError,
     InvalidStateTransitionError,
     LeaseLostError,
+    WorkflowNotFoundError,
 )
 from compat.modes import Decision, Mode
 from compat.recording.recorder import Recorder
@@ -364,6 +365,25 @@ def test_an_event_log_that_fails_does_not_fail_the_batch(on_any_database: str, s
     result = flows.run_batch(request_of([faults.document("a", fail=1)], batch_id="mute"))
     assert result.success_count == 1
     assert isinstance(store.state("mute"), Completed)
+
+
+def test_a_documents_progress_is_told_attempt_by_attempt(on_any_database: str, request_of: Any) -> None:
+    documents = [faults.document("a", fail=1), faults.document("b", fail=faults.ALWAYS, how="ontology"), faults.document("c")]
+    flows.run_batch(request_of(documents, batch_id="told", failurePolicy="abort-all"))
+
+    def told(document_id: str) -> list[tuple[str, float]]:
+        return [(each.status, each.progress) for each in flows.document_progress("told", document_id)]
+
+    assert told("a") == [("started", 0), ("failed", 0), ("started", 0), ("completed", 1)]
+    assert told("b") == [("started", 0), ("failed", 0)]
+    ended = flows.document_progress("told", "b")[1].model_dump()
+    assert ended["activityName"] == "run_extraction_pipeline"
+    assert ended["message"].startswith("OntologyParseError")
+    with pytest.raises(WorkflowNotFoundError):
+        # Not started: document b had ended the batch.
+        told("c")
+    with pytest.raises(BatchNotFoundError):
+        flows.document_progress("nobody", "a")
 
 
 def test_switches_are_seen_by_the_next_reader(store: Store) -> None:
