@@ -1,0 +1,130 @@
+"""One document's extraction (CONTRACT 3 and 9), and what makes it."""
+
+from typing import Protocol
+
+from pydantic import Field
+
+from compat.contracts.payload import Confidence, Payload
+
+
+class PipelineConfig(Payload):
+    """What an extractor is told besides the text and the ontology."""
+
+    document_id: str
+    organization_id: str
+    ontology_id: str
+    merge_entities: bool = True
+    enable_incremental_clustering: bool = False
+
+
+class Mention(Payload):
+    """A place in a document that names something. ``text == document[start_char:end_char]``."""
+
+    text: str
+    start_char: int = Field(0, ge=0)
+    end_char: int = Field(0, ge=0)
+    confidence: Confidence = 1.0
+    suggested_type: str | None = None
+    context: str | None = None
+    chunk_index: int = 0
+
+
+class Evidence(Payload):
+    """Where in the document a relation is said."""
+
+    text: str
+    start_char: int = Field(0, ge=0)
+    end_char: int = Field(0, ge=0)
+
+
+class Entity(Payload):
+    """A node of the graph. ``types`` are class IRIs of the ontology, the main one first."""
+
+    id: str
+    mention: str
+    canonical_name: str | None = None
+    types: tuple[str, ...] = ()
+    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    confidence: Confidence = 1.0
+    mentions: tuple[Mention, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The canonical name where there is one, else the mention."""
+        return self.canonical_name or self.mention
+
+
+class CanonicalEntity(Payload):
+    """What entities of one or more documents come to that mean the same (CONTRACT 9.8).
+
+    ``types`` are those of all of them, the commonest main one first; ``attributes`` has every value that any of them
+    has. ``entity_count`` is how many entities of documents they were.
+    """
+
+    id: str
+    name: str
+    types: tuple[str, ...] = ()
+    attributes: dict[str, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
+    confidence: Confidence = 1.0
+    entity_count: int = 1
+
+
+class Relation(Payload):
+    """An edge of the graph: from an entity to an entity, or to a literal."""
+
+    id: str
+    subject_id: str
+    predicate_iri: str
+    object_id: str | None = None
+    literal_value: str | None = None
+    literal_type: str | None = None
+    confidence: Confidence = 1.0
+    evidence: Evidence | None = None
+
+
+class GraphStats(Payload):
+    """Sizes of a graph, and the relations dropped because an end of theirs is no entity."""
+
+    entity_count: int = 0
+    relation_count: int = 0
+    unresolved_subjects: int = 0
+    unresolved_objects: int = 0
+
+
+class KnowledgeGraph(Payload):
+    """One document's graph. ``entity_index`` maps a lower-case name to an entity id."""
+
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    entity_index: dict[str, str] = Field(default_factory=dict)
+    stats: GraphStats = GraphStats()
+
+
+class ExtractionStats(Payload):
+    """What one document's pipeline did. ``duration_ms`` in milliseconds; ``tokens_used`` is 0 without a model."""
+
+    chunk_count: int = 0
+    mention_count: int = 0
+    entity_count: int = 0
+    relation_count: int = 0
+    tokens_used: int = 0
+    duration_ms: int = 0
+    clustering_enabled: bool = False
+    # Of extractors behind a model alone, and left out by all others: what was dropped by reason, and the chunks that were read
+    # with a part of the ontology.
+    dropped: dict[str, int] = Field({}, exclude_if=lambda value: not value)
+    ontology_excerpts: int = Field(0, exclude_if=lambda value: not value)
+
+
+class ExtractionResult(Payload):
+    """What an extractor returns for one document."""
+
+    graph: KnowledgeGraph = KnowledgeGraph()
+    stats: ExtractionStats = ExtractionStats()
+    config: PipelineConfig | None = None
+
+
+class Extractor(Protocol):
+    """What does one document's work. Called from many threads at once."""
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult: ...
