@@ -16,6 +16,9 @@ from compat.store.schema import ModelCall
 
 CallOutcome = Literal["answered", "partial", "refused", "failed", "stored"]
 
+# How the error of a call begins that was cut off because its batch was to end.
+STOPPED = "stopped: "
+
 _MOST_REPLY = 4000
 
 
@@ -67,6 +70,19 @@ class CallTotals:
         if price_in is None or price_out is None:
             return None
         return (self.tokens_in * price_in + self.tokens_out * price_out) / 1_000_000
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A chunk that was asked about several times where once was due."""
+
+    batch_id: str
+    document_id: str
+    generation: int
+    attempt: int
+    chunk: str
+    stage: str
+    calls: int
 
 
 class Ledger:
@@ -126,6 +142,23 @@ class Ledger:
         ).where(ModelCall.batch_id == batch_id)
         with self._database.read() as connection:
             return CallTotals(*map(int, connection.execute(query).one()))
+
+    def repeated(self, batch_id: str | None = None) -> list[Repeated]:
+        """Return the chunks that were asked about more than once at one stage of one attempt; calls that a stop cut off aside."""
+        place = (
+            ModelCall.batch_id,
+            ModelCall.document_id,
+            ModelCall.generation,
+            ModelCall.attempt,
+            ModelCall.chunk,
+            ModelCall.stage,
+        )
+        stopped = func.coalesce(ModelCall.error, "").like(f"{STOPPED}%")
+        query = select(*place, func.count()).where(_MADE, ~stopped).group_by(*place).having(func.count() > 1).order_by(*place)
+        if batch_id is not None:
+            query = query.where(ModelCall.batch_id == batch_id)
+        with self._database.read() as connection:
+            return [Repeated(*row) for row in connection.execute(query)]
 
     def count_calls_before(self, moment: datetime) -> int:
         """How many calls were made before."""

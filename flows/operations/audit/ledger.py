@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from compat.policy import retry_policy
 from compat.store import Store
+from compat.store.models import ModelStore
 from flows.operations.audit.rules import Finding
 
 
@@ -51,6 +52,10 @@ def audit_ledger(store: Store, batch_id: str | None = None) -> tuple[list[OwnerL
             succeeded = [attempt.number for attempt in made if attempt.status == "completed"]
             if succeeded and max(attempt.number for attempt in made) > succeeded[0]:
                 findings.append(Finding(where, f"was tried again after attempt {succeeded[0]} had succeeded", look))
+    for each in ModelStore(store.database).repeated(batch_id):
+        where = f"batch {each.batch_id}, document {each.document_id}"
+        what = f"{each.calls} calls for chunk {each.chunk}, stage {each.stage} of attempt {each.attempt}, where one was due"
+        findings.append(Finding(where, what, f"look at knowledge-batch calls {each.batch_id}"))
     for owner, ledger in owners.items():
         ledger.batches = len(batches[owner])
     return list(owners.values()), findings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from compat.store.answers import HOLD_SECONDS, Answer, Turn
-from compat.store.ledger import Call, CallOutcome
+from compat.store.ledger import STOPPED, Call, CallOutcome
 from compat.store.limits import Limits
 from compat.work import Work
 from tasks.extraction.llm.client import Client
@@ -133,7 +133,7 @@ class Caller:
                 reply = await self._client.ask(request)
                 judged = read(reply)
             except asyncio.CancelledError:
-                await self._record(call, turn, "failed", began, None, "stopped: the batch was to end")
+                await self._record(call, turn, "failed", began, None, f"{STOPPED}the batch was to end")
                 raise
             except ModelCallError as error:
                 used = error.reply.tokens_in + error.reply.tokens_out if error.reply else 0
