@@ -42,7 +42,7 @@ class KnowledgeGraphView:
         """The merged graph as default graph; documents' own graphs, evidence and provenance as named ones."""
         import rdflib
 
-        from tasks.extraction.ontology import quiet_terms
+        from tasks.extraction.syntaxes import quiet_terms
 
         text = io.StringIO()
         rdf.write_lines(self._graph, text, evidence=True, named=True)

@@ -36,8 +36,21 @@ def test_properties_have_kind_domain_and_range() -> None:
     )
 
 
-def test_a_class_without_a_label_is_left_out() -> None:
-    assert parse_ontology(f"{PREFIXES} :Nameless a owl:Class .").classes == ()
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Nameless", "nameless"),
+        ("dateOfBirth", "date of birth"),
+        ("date_of_birth", "date of birth"),
+        ("Apollo11Mission", "apollo 11 mission"),
+        ("HTTPServer", "HTTP server"),
+        ("%C3%89tat", "état"),
+    ],
+)
+def test_a_class_without_a_label_is_named_by_the_words_of_its_iri(name: str, words: str) -> None:
+    found = parse_ontology(f"{PREFIXES} <{NAMESPACE}{name}> a owl:Class .")
+    assert [each.label for each in found.classes] == [words]
+    assert found.summary.named_by_iri == 1
 
 
 def test_rdfs_label_comes_before_pref_label() -> None:

@@ -14,8 +14,9 @@ from tasks.extraction.llm.quotes import EXACT, NORMALISED, Place, Quotable
 from tasks.extraction.llm.vocabulary import Vocabulary
 from tasks.extraction.llm.wire import EntityItem, Items, RelationItem
 from tasks.extraction.mentions import merge_mentions
-from tasks.extraction.ontology import Ontology, OntologyProperty, quiet_terms
+from tasks.extraction.ontology import Ontology, OntologyProperty
 from tasks.extraction.relations import Proposal, deduplicate
+from tasks.extraction.syntaxes import quiet_terms
 
 NOT_IN_TEXT = "not in the text"
 QUOTE_NOT_IN_TEXT = "quote not in the text"
