@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from compat.store.database import Database
 from compat.store.schema import ModelAnswer
-from compat.store.sql import blocks, insert_or_ignore, seconds_now
+from compat.store.sql import blocks, insert_if_new, seconds_now
 
 # How long a call may stay silent before another one may ask in its place; it is renewed long before. A holder whose process
 # was killed is waited for at most so long by other batches, and not at all by a run that took its batch over.
@@ -57,15 +57,19 @@ class Answers:
         token = uuid.uuid4().hex
         with self._database.write() as connection:
             now = seconds_now(connection)
-            # The key's row is there before it is locked, so that PostgreSQL has something to lock.
-            insert_or_ignore(connection, ModelAnswer, {"key": key, "model": model, "used_at": now})
-            row = connection.execute(select(ModelAnswer).where(ModelAnswer.key == key).with_for_update()).one()
+            held = {"holder": token, "held_until": now + HOLD_SECONDS, "batch_id": batch_id, "batch_holder": batch_holder}
+            query = select(ModelAnswer).where(ModelAnswer.key == key).with_for_update()
+            row = connection.execute(query).first()
+            if row is None:
+                if insert_if_new(connection, ModelAnswer, {"key": key, "model": model, "used_at": now, **held}):
+                    return Turn(key, token)
+                # Another process was faster.
+                row = connection.execute(query).one()
             if row.output is not None and row.answered_at >= since:
                 return Answer(row.output, row.tokens_in, row.tokens_out)
             inherited = row.batch_id == batch_id and row.batch_holder != batch_holder
             if row.holder is not None and row.held_until > now and not inherited:
                 return None
-            held = {"holder": token, "held_until": now + HOLD_SECONDS, "batch_id": batch_id, "batch_holder": batch_holder}
             connection.execute(update(ModelAnswer).where(ModelAnswer.key == key).values(**held))
         return Turn(key, token)
 

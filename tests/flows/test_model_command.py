@@ -105,3 +105,18 @@ def test_a_long_document_tells_how_far_it_is(model: FakeModel, request_of: Any) 
     assert 2 <= len(shares) <= 4
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def test_the_form_has_the_choice(
+    model: FakeModel,  # noqa: F811
+    environment: pytest.MonkeyPatch,
+    prefect_server: None,
+    source: Path,
+) -> None:
+    from flows import deployed
+
+    environment.setenv("KNOWLEDGE_EXTRACTOR", "rules")
+    state = deployed.run_batch(source=str(source), mode="engine", extractor="llm", return_state=True)
+    assert state.is_completed(), state.message
+    assert model.requests == 3
+    assert "llm" in str(deployed.run_batch.parameters.model_dump())

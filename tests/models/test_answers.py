@@ -162,7 +162,8 @@ def test_a_killed_batch_pays_again_for_the_calls_in_flight_at_most(
         child.wait()
         processes.wait_until(lambda: type(flows.get_status("b")).__name__ in ("Failed", "Completed"), 30)
     done = processes.start(resume, mode)
-    done.wait(timeout=300)
-    assert type(flows.get_status("b")).__name__ == "Completed"
+    _, said = done.communicate(timeout=300)
+    state = flows.get_status("b")
+    assert type(state).__name__ == "Completed", f"{state}: {said[-2000:]}"
     assert model.requests <= count + concurrency * kills
     assert ledger().totals("b").paid_twice == 0

@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from compat.errors import KnowledgeBatchError
 from compat.store.answers import HOLD_SECONDS, Answer, Turn
 from compat.store.ledger import STOPPED, Call, CallOutcome
 from compat.store.limits import Limits
@@ -17,6 +19,8 @@ from tasks.extraction.llm.client import Client
 from tasks.extraction.llm.errors import ModelAnswerError, ModelCallError, TokenBudgetError
 from tasks.extraction.llm.loop import surely
 from tasks.extraction.llm.messages import Reply, Request
+
+log = logging.getLogger("knowledge_batch")
 
 # What is kept for a chunk whose answer was cut off: no answer, but that the chunk has to be halved.
 TRUNCATED = '"truncated"'
@@ -188,8 +192,11 @@ class Caller:
     async def _renew(self) -> None:
         while self._turns:
             await asyncio.sleep(HOLD_SECONDS / 6)
-            if self._turns:
+            try:
                 await surely(self._store.renew, list(self._turns))
+            except KnowledgeBatchError:
+                # Away for a moment: there is time for several more tries.
+                log.debug("the turns of calls were not renewed this time", exc_info=True)
         self._renewing = None
 
     # --- Budget and limits --------------------------------------------------------------------------------------------
