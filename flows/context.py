@@ -35,8 +35,12 @@ class BatchContext:
     stop: StopRequest = field(default_factory=StopRequest)
 
     @classmethod
-    def open(cls, batch_id: str, mode: str | None, stop: StopRequest | None = None) -> "BatchContext":
+    def open(
+        cls, batch_id: str, mode: str | None, stop: StopRequest | None = None, operation: str = "batch_create_execution"
+    ) -> "BatchContext":
         """Return the context of a call that runs a batch. Everything that can be wrong is found before anything is written.
+
+        ``operation`` is what a database that fails has failed: what to do next depends on it.
 
         Raises InvalidInputError for a mode or setting, ExtractorNotFoundError, and BatchInfrastructureError where the database
         can't be reached.
@@ -45,14 +49,16 @@ class BatchContext:
         # Before the store is opened, which makes its file.
         decide(mode, settings.workflow_mode, None, None)
         extractor = load_extractor(settings.extractor, settings)
-        store = open_store(batch_id, "batch_create_execution", settings)
-        return cls(batch_id, settings, store, extractor, decided(mode, settings, store), find_host(), stop or StopRequest())
+        with infrastructure(batch_id, operation):
+            store = Store.from_settings(settings)
+            decision = decided(mode, settings, store)
+        return cls(batch_id, settings, store, extractor, decision, find_host(), stop or StopRequest())
 
 
-def open_store(batch_id: str, operation: str, settings: Settings | None = None) -> Store:
+def open_store(batch_id: str, operation: str, hint: str | None = None) -> Store:
     """Return the store; a database that can't be reached is an error about the batch that it was opened for."""
-    with infrastructure(batch_id, operation):
-        return Store.from_settings(settings)
+    with infrastructure(batch_id, operation, hint):
+        return Store.from_settings()
 
 
 def decided(mode: str | None, settings: Settings, store: Store) -> Decision:

@@ -29,6 +29,7 @@ from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Claim, Store, events, shadow_requests
+from compat.store.claims import cancel_again
 from compat.store.failures import infrastructure
 from compat.store.intake import Request
 from compat.store.reading import document_execution_id
@@ -161,7 +162,7 @@ def cancel_batch(batch_id: str) -> BatchCancelled:
 
     Raises BatchNotFoundError, or InvalidStateTransitionError where the batch has ended.
     """
-    open_store(batch_id, "batch_run_dispatch").cancel(batch_id)
+    open_store(batch_id, "batch_run_dispatch", cancel_again(batch_id)).cancel(batch_id)
     return BatchCancelled(batch_id=batch_id)
 
 
@@ -209,7 +210,7 @@ def _run(request: Request, mode: str | None, stop: StopRequest | None = None) ->
 
 
 def _resume(batch_id: str, mode: str | None) -> Store:
-    context = BatchContext.open(batch_id, mode)
+    context = BatchContext.open(batch_id, mode, operation="batch_run_dispatch")
     wait_for_giving_up(batch_id)
     serve(context, context.store.resume(batch_id, context.decision, shadow_requests.add_for))
     return context.store

@@ -32,6 +32,7 @@ from compat.errors import (
     KnowledgeBatchError,
     StopBatchError,
     StoredError,
+    StoreUnavailableError,
 )
 from compat.fault_points import fault_point
 from compat.keepable import text_of
@@ -319,7 +320,12 @@ class Recorder:
         token = WORK.set(work)
         try:
             extraction = checked(extractor.run(started.text, started.ontology, config), started.text)
-        except AttemptStoppedError:
+        except StoreUnavailableError as error:
+            # An extractor that reads its own earlier answers from the store; the outage is not the document's failure.
+            raise BatchInfrastructureError(self.claim.batch_id, "batch_run_dispatch", error.reason) from error
+        except AttemptStoppedError as error:
+            if not self.stopping:
+                return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
             return self._attempts.stopped(started, _milliseconds(clock))
         except StopBatchError as error:
             # Calls of other documents are left to end: they are paid for, and bounded in time.

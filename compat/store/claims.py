@@ -122,7 +122,7 @@ class Claims:
         superseded. Raises BatchNotFoundError, BatchAlreadyRunningError, or
         InvalidStateTransitionError where the batch is completed or cancelled.
         """
-        with infrastructure(batch_id, "batch_create_execution"), self._database.write() as connection:
+        with infrastructure(batch_id, "batch_run_dispatch"), self._database.write() as connection:
             run = self._locked(connection, batch_id)
             _refuse_if_alive(run)
             check_transition(batch_id, run.state_name, "Pending")
@@ -240,7 +240,7 @@ class Claims:
 
         Raises BatchNotFoundError, or InvalidStateTransitionError where it has ended already.
         """
-        with infrastructure(batch_id, "batch_run_dispatch"), self._database.write() as connection:
+        with infrastructure(batch_id, "batch_run_dispatch", cancel_again(batch_id)), self._database.write() as connection:
             run = self._locked(connection, batch_id)
             check_transition(batch_id, run.row_state_name, "Cancelled")
             connection.execute(
@@ -283,6 +283,11 @@ class Claims:
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self._database.write() as connection:
             self.held_by(connection, claim)
             connection.execute(update(BatchRun).where(BatchRun.batch_id == claim.batch_id).values(flow_run_id=flow_run_id))
+
+
+def cancel_again(batch_id: str) -> str:
+    """Return what to do where a cancel could not be stored."""
+    return f"see that the database at KNOWLEDGE_DATABASE_URL runs, then cancel it again: knowledge-batch cancel {batch_id}"
 
 
 def _take(

@@ -89,12 +89,14 @@ def is_refusal(error: BaseException) -> bool:
 
 def first_cause(error: BaseException) -> BaseException:
     """Return the database's first error of a chain: after it, rolling back fails as well and says less."""
-    first, each = error, error.__context__
-    while each is not None:
-        if isinstance(each, SQLAlchemyError):
-            first = each
-        each = each.__context__
-    return first
+    chain = [error]
+    while (before := chain[-1].__context__) is not None:
+        chain.append(before)
+    # A driver's own before the library's: a pool that finds its connections dead says so by an error without a text.
+    return next(
+        (each for kind in (DBAPIError, SQLAlchemyError) for each in reversed(chain) if isinstance(each, kind)),
+        error,
+    )
 
 
 def reason(error: BaseException) -> str:

@@ -92,6 +92,9 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
             drop_unsent_events()
         finally:
             _WORK.reset(token)
+    if isinstance(failure, BatchInfrastructureError):
+        # The store failed, so it is not asked whether the batch has ended: that would hide what failed first.
+        raise failure
     # The row is the truth: a flow run may say Failed of a batch that ended, and Completed of none that didn't.
     try:
         ended = context.store.has_ended(claim.batch_id)
