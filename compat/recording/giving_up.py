@@ -5,8 +5,6 @@ import logging
 import time
 from threading import Event, Thread
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from compat.errors import BatchInfrastructureError, KnowledgeBatchError
 from compat.store import Claim, Store
 
@@ -54,7 +52,7 @@ class _GivingUp:
     def _is_written(self) -> bool:
         try:
             self.store.fail(self.claim, self.reason)
-        except (BatchInfrastructureError, SQLAlchemyError):
+        except BatchInfrastructureError:
             log.debug("batch %s: that it failed could not be stored yet", self.claim.batch_id, exc_info=True)
             return False
         except KnowledgeBatchError:

@@ -13,7 +13,6 @@ from threading import current_thread, main_thread
 from typing import Protocol
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from compat.contracts import (
     BatchCreated,
@@ -274,7 +273,7 @@ class Recorder:
             with self.store.database.write() as connection:
                 self.store.held_by(connection, self.claim)
                 events.emit(connection, key, event, started.document_id)
-        except (SQLAlchemyError, KnowledgeBatchError):
+        except KnowledgeBatchError:
             log.debug("batch %s, document %s: its progress was not told", self.claim.batch_id, started.document_id, exc_info=True)
 
     def attempt(self, document_id: str, extractor: Extractor) -> Outcome:
