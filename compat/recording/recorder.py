@@ -247,6 +247,9 @@ class Recorder:
             if self.lease.is_cancelled_elsewhere():
                 self.store.cancel(self.claim.batch_id)
                 return self.store.finish(self.claim)
+            if self._given_up:
+                # Counted here: calls that were in flight when the extractor gave up have ended by now.
+                interrupted += f"; {len(self.pending())} documents are missing"
             return self.store.fail(self.claim, f"{interrupted}; go on with knowledge-batch resume {self.claim.batch_id}")
         return self.store.finish(self.claim)
 
@@ -329,7 +332,7 @@ class Recorder:
         except StopBatchError as error:
             # Calls of other documents are left to end: they are paid for, and bounded in time.
             self._given_up = True
-            self.stop(f"{text_of(error)}; {len(self.pending())} documents are missing")
+            self.stop(text_of(error))
             return self._attempts.stopped(started, _milliseconds(clock))
         except BaseException as error:
             if not isinstance(error, Exception) and current_thread() is main_thread():

@@ -12,8 +12,7 @@ from compat.store import Store
 from compat.store.models import ModelStore
 
 
-@pytest.mark.parametrize("mode", ["legacy", "engine"])
-@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+@pytest.mark.parametrize(("mode", "protocol"), [("legacy", "anthropic"), ("engine", "openai")])
 def test_a_batch_is_extracted_and_asked_for_again_costs_nothing(
     environment: pytest.MonkeyPatch, prefect_server: None, request_of: Any, mode: str, protocol: str
 ) -> None:

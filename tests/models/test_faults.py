@@ -91,8 +91,15 @@ def script(seen: Seen, times: int) -> Say | None:
     return FAULTS[fault][0]
 
 
-@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
-@pytest.mark.parametrize("mode", ["legacy", "engine"])
+@pytest.mark.parametrize(
+    ("mode", "protocol"),
+    [
+        ("legacy", "openai"),
+        ("engine", "anthropic"),
+        pytest.param("legacy", "anthropic", marks=pytest.mark.slow),
+        pytest.param("engine", "openai", marks=pytest.mark.slow),
+    ],
+)
 def test_every_fault_is_one_request_an_attempt(
     environment: pytest.MonkeyPatch,
     prefect_server: None,
