@@ -28,6 +28,7 @@ class RetryPolicy:
 
     @property
     def retries(self) -> int:
+        """How many attempts may follow the first."""
         return len(self.delays)
 
     @property

@@ -27,7 +27,7 @@ def work_lane(lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
     lanes.rest(lane)
 
 
-def another_attempt_is_due(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
+def another_attempt_is_due(_task: Task[Any, Any], _task_run: TaskRun, state: State[Any]) -> bool:
     """Prefect's retry condition: only while documents have no outcome."""
     # A plain function, since Prefect takes any other callable for "don't retry".
     return isinstance(state.result(raise_on_failure=False), DocumentsUnfinishedError)

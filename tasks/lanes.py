@@ -95,16 +95,18 @@ class Places(Lanes):
     """
 
     def __init__(self, document_ids: Iterable[str], ends_at_failure: bool = False) -> None:
-        """
+        """Line up the documents.
+
         Args:
-            document_ids: In the order of the request.
-            ends_at_failure: Whether the first document that fails for good ends the line.
+        document_ids: In the order of the request.
+        ends_at_failure: Whether the first document that fails for good ends the line.
         """
         super().__init__()
         self._line = deque(document_ids)
         self._ends_at_failure = ends_at_failure
 
     def take(self, lane: Lane) -> str | None:
+        """Return the lane's next document; None where there is none for it."""
         with self._turn:
             self._check_open()
             if lane.held is not None:
@@ -112,6 +114,7 @@ class Places(Lanes):
             return self._line.popleft() if self._line and not lane.is_last else None
 
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
+        """Note what an attempt of the lane came to."""
         if outcome == "unfinished":
             lane.held, lane.is_last, lane.name, lane.troubled = document_id, True, document_id, [document_id]
             raise DocumentsUnfinishedError(f"{document_id} failed for now; it is tried again")
@@ -123,6 +126,7 @@ class Places(Lanes):
                 self._line.clear()
 
     def rest(self, lane: Lane) -> None:
+        """Raise where the lane's task run is to be retried or has failed."""
         if lane.failed:
             raise DocumentsFailedError(f"{named(lane.failed)} failed")
 
@@ -131,6 +135,7 @@ class Places(Lanes):
 
     @property
     def wants_lane(self) -> bool:
+        """Whether a further lane would find a document."""
         with self._turn:
             return bool(self._line)
 
@@ -143,9 +148,10 @@ class Rounds(Lanes):
     """
 
     def __init__(self, attempts: Mapping[str, int]) -> None:
-        """
+        """Line up the documents.
+
         Args:
-            attempts: The documents without an outcome, in the order of the request, and their finished attempts.
+        attempts: The documents without an outcome, in the order of the request, and their finished attempts.
         """
         super().__init__()
         self._attempts = dict(attempts)
@@ -157,6 +163,7 @@ class Rounds(Lanes):
         self._reasons: dict[Lane, str | None] = {}
 
     def take(self, lane: Lane) -> str | None:
+        """Return the lane's next document; None where there is none for it."""
         with self._turn:
             self._check_open()
             self._at_work.add(lane)
@@ -164,6 +171,7 @@ class Rounds(Lanes):
             return lane.in_work
 
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
+        """Note what an attempt of the lane came to."""
         with self._turn:
             lane.in_work = None
             if outcome == "stopped":
@@ -180,6 +188,7 @@ class Rounds(Lanes):
                 lane.name = f"lane {lane.place} of {lane.places}: {named(lane.troubled)}"
 
     def rest(self, lane: Lane) -> None:
+        """Raise where the lane's task run is to be retried or has failed."""
         with self._turn:
             self._arrived.add(lane)
             self._end_round()
@@ -193,6 +202,7 @@ class Rounds(Lanes):
             raise DocumentsFailedError(f"{named(lane.failed)} failed")
 
     def leave(self, lane: Lane) -> None:
+        """Note that the lane has ended, however it did."""
         with self._turn:
             self._at_work.discard(lane)
             self._arrived.discard(lane)
@@ -203,6 +213,7 @@ class Rounds(Lanes):
 
     @property
     def wants_lane(self) -> bool:
+        """Whether a further lane would find a document."""
         return False
 
     def _end_round(self) -> None:

@@ -127,4 +127,5 @@ class ExtractionResult(Payload):
 class Extractor(Protocol):
     """What does one document's work. Called from many threads at once."""
 
-    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult: ...
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        """Return the graph of one text. Whatever is raised is that document's failed attempt."""

@@ -48,10 +48,12 @@ class Baseline:
     documents: Mapping[str, Noise]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the baseline as it is stored."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the baseline that ``to_dict`` wrote."""
         return cls(
             Subject(**values["subject"]),
             values["runs"],
@@ -70,7 +72,7 @@ class Baseline:
         for (risk, where, document_id), count in found.counts.items():
             groups.setdefault((risk, where), Counter())[document_id] += count
         noise = {place for place, by_document in groups.items() if self._explains(*place, by_document, found)}
-        kept = found.only(lambda risk, where, document_id: (risk, where) not in noise)
+        kept = found.only(lambda risk, where, _: (risk, where) not in noise)
         return kept, found.total - kept.total
 
     def _explains(self, risk: Risk, where: str, by_document: Counter[str | None], found: Findings) -> bool:

@@ -53,6 +53,7 @@ class Rules:
     ignores: tuple[Ignore, ...] = ()
 
     def expired(self, today: date) -> tuple[Ignore, ...]:
+        """Return the rules whose date has passed."""
         return tuple(rule for rule in self.ignores if rule.expires < today)
 
 
@@ -103,6 +104,7 @@ class Findings:
     retries: Counter[str] = field(default_factory=Counter)
 
     def add(self, difference: Difference) -> None:
+        """Count a difference, and keep it as a sample while there are few."""
         self.counts[difference.risk, difference.where, difference.document_id] += 1
         kept = self.samples.setdefault((difference.risk, difference.where), [])
         if len(kept) < SAMPLES:
@@ -116,6 +118,7 @@ class Findings:
 
     @property
     def total(self) -> int:
+        """How many differences were found."""
         return self.counts.total()
 
     def by_risk(self) -> dict[Risk, int]:
@@ -131,6 +134,7 @@ class Findings:
         return dict(found)
 
     def by_frame(self) -> Counter[str]:
+        """Return how many differences each frame has."""
         found: Counter[str] = Counter()
         for (_, where, _), count in self.counts.items():
             found[where.partition(".")[0]] += count

@@ -104,6 +104,7 @@ class CutoverCheck:
         return EXIT_CODES[self.verdict]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the check as JSON's types."""
         values = asdict(self)
         for row in values["rows"]:
             for name in ("oldest", "newest"):
@@ -111,6 +112,7 @@ class CutoverCheck:
         return {**values, "exit_code": self.exit_code}
 
     def to_markdown(self) -> str:
+        """Return the check as a Markdown page."""
         lines = [f"# {self.verdict.capitalize()}", ""]
         lines += ["| risk | evidence | divergences | upper 95 % bound | verdict |", "|---|---|---:|---:|---|"]
         lines += [

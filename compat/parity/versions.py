@@ -25,6 +25,7 @@ class Versions:
     schema: str
 
     def to_dict(self) -> dict[str, str]:
+        """Return the versions by name."""
         return asdict(self)
 
 

@@ -62,6 +62,7 @@ class AttemptWriter:
         self._ontologies: dict[str, str] = {}
 
     def start(self, document_id: str) -> Started | Outcome:
+        """Write the beginning of an attempt. Return it, or the outcome that the document has already."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
             if self.store.held_by(connection, claim).cancel_requested:
@@ -188,6 +189,7 @@ class AttemptWriter:
         fault_point("outcome-committed")
 
     def failed(self, started: Started, error: StoredError, duration_ms: int) -> Outcome:
+        """Write that an attempt failed. Return ``failed`` where its budget is spent, else ``unfinished``."""
         claim = self.claim
         exhausted = error.terminal or started.number >= self.policy.attempts
         log.warning(

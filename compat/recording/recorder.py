@@ -60,20 +60,22 @@ class Resolution(Protocol):
     """What resolving a batch's entities came to: the canonical ones, and how many entities went into another."""
 
     @property
-    def entities(self) -> Sequence[CanonicalEntity]: ...
+    def entities(self) -> Sequence[CanonicalEntity]:
+        """The merged entities of the batch."""
 
     @property
-    def merge_count(self) -> int: ...
+    def merge_count(self) -> int:
+        """How many entities went into another."""
 
-    def canonical_id(self, entity: Entity) -> str: ...
+    def canonical_id(self, entity: Entity) -> str:
+        """Return the id of the merged entity that an entity of a document became."""
 
 
 class Resolver(Protocol):
     """What merges entities, given as ``(document_id, entity)``, of an organization and by ontologies."""
 
-    def __call__(
-        self, entities: Iterable[tuple[str, Entity]], organization_id: str, ontologies: Iterable[str], /
-    ) -> Resolution: ...
+    def __call__(self, entities: Iterable[tuple[str, Entity]], organization_id: str, ontologies: Iterable[str], /) -> Resolution:
+        """Return how the entities of a batch are merged."""
 
 
 class Recorder:
@@ -91,14 +93,15 @@ class Recorder:
         cancelled_elsewhere: Callable[[], bool] = lambda: False,
         stop: StopRequest | None = None,
     ) -> None:
-        """
+        """Record one claimed batch.
+
         Args:
-            store: Where the batch is.
-            claim: Who holds it.
-            retry_base_seconds: What the waits of the owner `activity` are multiples of.
-            cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
-                watcher; it may fail, which counts as no.
-            stop: Where whoever serves the batch may ask it to stop.
+        store: Where the batch is.
+        claim: Who holds it.
+        retry_base_seconds: What the waits of the owner `activity` are multiples of.
+        cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
+            watcher; it may fail, which counts as no.
+        stop: Where whoever serves the batch may ask it to stop.
         """
         self.store = store
         self.claim = claim

@@ -87,7 +87,7 @@ class Database:
 
 
 @lru_cache(maxsize=16)
-def _database(url: str, namespace: str | None, pid: int) -> Database:
+def _database(url: str, namespace: str | None, _pid: int) -> Database:
     return Database(url, namespace)
 
 
@@ -143,7 +143,7 @@ def _engine(url: str, namespace: str | None) -> Engine:
             parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **POOL)
         file_clock = _FileClock(file.parent)
-        event.listen(engine, "connect", lambda connection, record: _prepare_sqlite(connection, file_clock))
+        event.listen(engine, "connect", lambda connection, _record: _prepare_sqlite(connection, file_clock))
         event.listen(engine, "begin", _begin_immediate)
         return engine
     try:

@@ -20,19 +20,24 @@ class Request(Protocol):
     """What a batch is claimed with: ``BatchParams``, or the same with documents that are read a few at a time."""
 
     @property
-    def batch_id(self) -> str | None: ...
+    def batch_id(self) -> str | None:
+        """The batch's id, where the caller chose one."""
 
     @property
-    def organization_id(self) -> str: ...
+    def organization_id(self) -> str:
+        """Whose batch it is."""
 
     @property
-    def ontology_id(self) -> str: ...
+    def ontology_id(self) -> str:
+        """What the caller calls the ontology."""
 
     @property
-    def documents(self) -> Documents: ...
+    def documents(self) -> Documents:
+        """The documents, in order."""
 
     @property
-    def config(self) -> BatchConfig: ...
+    def config(self) -> BatchConfig:
+        """How the batch is worked through."""
 
 
 def params_hash(params: Request) -> str:

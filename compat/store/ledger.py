@@ -63,6 +63,7 @@ class CallTotals:
 
     @property
     def tokens(self) -> int:
+        """Tokens in and out together."""
         return self.tokens_in + self.tokens_out
 
     def cost(self, price_in: float | None, price_out: float | None) -> float | None:

@@ -393,6 +393,7 @@ class LogFile(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one line to the log file."""
         try:
             folder = Settings.load().home / "logs"
             folder.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,10 @@ from flows.engine.stops import STOPS
 
 
 class EmbeddedServer(SubprocessASGIServer):
-    """Prefect's own server process. It inherits its parent's stderr, and ends with hundreds of lines of
-    cancelled background work; here both go to ``KNOWLEDGE_HOME/logs/prefect-server.log``."""
+    """Prefect's own server process, whose output goes to ``KNOWLEDGE_HOME/logs/prefect-server.log``.
+
+    It ends with hundreds of lines of cancelled background work, which belong on nobody's terminal.
+    """
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
         folder = Settings.load().home / "logs"

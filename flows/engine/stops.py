@@ -47,7 +47,7 @@ class ProcessStops:
         giving_up = threading.Timer(GRACE_SECONDS, lambda: self._end_by_force(received[0]))
         giving_up.daemon = True
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop(number: int, _frame: FrameType | None) -> None:
             if not received:
                 received.append(signal.Signals(number))
                 self.ask_all(f"Interrupted by {received[0].name}")

@@ -29,6 +29,7 @@ class NoHost:
     flow_run_id: None = None
 
     def is_cancelled(self) -> bool:
+        """Return false: nobody could cancel it there."""
         return False
 
 

@@ -200,7 +200,7 @@ def _signals_noted() -> Iterator[Sequence[int]]:
     """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

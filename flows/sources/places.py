@@ -36,6 +36,7 @@ class Address:
 
     @property
     def is_secret(self) -> bool:
+        """Whether the address came from a variable and must not be shown."""
         return self.shown != self.value
 
 
@@ -50,26 +51,32 @@ class Place:
 
     @property
     def name(self) -> str:
+        """The last part of the path."""
         # In a URL a key may follow the name.
         return PurePosixPath(self.path.partition("?")[0] if "://" in self.path else self.path).name
 
     @property
     def label(self) -> str:
+        """The name by which errors call it."""
         return self.shown if self.is_secret else self.name
 
     @property
     def suffix(self) -> str:
+        """The ending of the name, with its dot."""
         return PurePosixPath(self.name).suffix
 
     @property
     def parent(self) -> "Place":
+        """The folder that it lies in."""
         path = self.system._parent(self.path)
         return replace(self, path=path, shown=self.shown if self.is_secret else path)
 
     def child(self, name: str) -> "Place":
+        """Return the file or folder of this name inside it."""
         return replace(self, path=f"{self.path.rstrip('/')}/{name}", shown=f"{self.shown.rstrip('/')}/{name}")
 
     def exists(self) -> bool:
+        """Return whether it is there. Raises InvalidInputError where that can't be found out."""
         with self.readable():
             try:
                 # Not `exists`, which returns False for what can't be reached or is forbidden.
@@ -86,6 +93,7 @@ class Place:
             return self.suffix not in unless and bool(self.system.isdir(self.path))
 
     def children(self, *suffixes: str) -> list["Place"]:
+        """Return the files of these endings inside it, by name."""
         with self.readable():
             paths = [str(path) for path in self.system.ls(self.path, detail=False)]
         places = [replace(self, path=path, shown=f"{self.shown.rstrip('/')}/{PurePosixPath(path).name}") for path in paths]
@@ -98,6 +106,7 @@ class Place:
             return io.BufferedReader(self.system.open(self.path, "rb"), BUFFER)
 
     def text(self) -> str:
+        """Return the whole file as text."""
         with self.open() as file, self.readable():
             content: bytes = file.read()
         return decoded(content, self.label, 1)
@@ -152,6 +161,7 @@ def address_of(field: str, given: str) -> Address:
 
 
 def place_of(address: Address) -> Place:
+    """Return where an address leads. Raises InvalidInputError for one that fsspec doesn't know."""
     try:
         system, path = url_to_fs(address.value)
         return Place(system, path, address.shown, address.is_secret)

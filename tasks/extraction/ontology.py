@@ -317,9 +317,9 @@ def _ancestors(graph: rdflib.Graph, predicate: Node) -> dict[str, frozenset[str]
     for node in set(graph.subjects(predicate, None)):
         parents[str(node)] = set(_iris(graph, node, predicate))
     found: dict[str, frozenset[str]] = {}
-    for child in parents:
+    for child, direct in parents.items():
         above: set[str] = set()
-        ahead = list(parents[child])
+        ahead = list(direct)
         while ahead:
             parent = ahead.pop()
             if parent not in above:

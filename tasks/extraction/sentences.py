@@ -25,6 +25,7 @@ class Token:
 
     @property
     def is_word(self) -> bool:
+        """Whether the token is a word or number."""
         return self.text[0].isalnum()
 
     @property

@@ -71,14 +71,14 @@ def _turtle(text: str) -> rdflib.Graph:
     """Turtle, of which N-Triples is a part; TriG and N-Quads where it isn't that."""
     try:
         return _parsed(text, "turtle")
-    except OntologyParseError as error:
+    except OntologyParseError:
         for syntax in ("trig", "nquads"):
             try:
                 return _parsed(text, syntax)
             except OntologyParseError:
                 continue
         # What nearly all ontologies are: its complaint is the one to read.
-        raise error
+        raise
 
 
 def _parsed(text: str, syntax: str) -> rdflib.Graph:
@@ -88,8 +88,8 @@ def _parsed(text: str, syntax: str) -> rdflib.Graph:
         into.parse(data=text, format=syntax, publicID=BASE)
     except BadSyntax as error:
         # rdflib keeps text and place of a syntax error in private attributes alone.
-        line = error._str[: error._i].count(b"\n") + 1
-        raise _invalid(syntax, f"line {line}: {error._why}", error) from error
+        line = error._str[: error._i].count(b"\n") + 1  # noqa: SLF001 -- rdflib keeps it nowhere else
+        raise _invalid(syntax, f"line {line}: {error._why}", error) from error  # noqa: SLF001
     except RecursionError as error:
         raise _invalid(syntax, "it is nested too deeply", error) from error
     except Exception as error:  # for some texts the parsers raise AssertionError, ValueError and others

@@ -117,7 +117,7 @@ def test_a_cancel_in_the_ui_ends_the_batch_as_cancelled(client: SyncPrefectClien
 
 
 def kill_child() -> None:
-    """kill -9 to the one process that a worker runs a flow in."""
+    """Kill -9 to the one process that a worker runs a flow in."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

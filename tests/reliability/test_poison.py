@@ -42,7 +42,7 @@ def test_poison_fails_its_document_and_no_other(mode: str, policy: str, request_
 
 
 def says(kind: str, part: str, error: str) -> bool:
-    return error.split(":")[0] == kind and part in error
+    return error.split(":", maxsplit=1)[0] == kind and part in error
 
 
 @pytest.mark.usefixtures("prefect_server", "on_any_database")

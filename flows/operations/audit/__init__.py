@@ -23,6 +23,7 @@ class RetryAudit:
     findings: tuple[Finding, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the audit as JSON's types."""
         return asdict(self)
 
 

@@ -130,7 +130,7 @@ def _with_options(node: ast.Call, target: ast.expr, given: ast.expr, names: Name
 
 def _settings(names: Names) -> Iterator[_Found]:
     for node in names.nodes:
-        for key, value in _set(node, names):
+        for key, value in _set(node):
             name = names.text(key)
             if name is None:
                 name = (names.origin(key) or str(getattr(key, "id", ""))).rpartition(".")[2]
@@ -140,7 +140,7 @@ def _settings(names: Names) -> Iterator[_Found]:
                     yield _line(key), f"{name} is set to {ast.unparse(value)}, which {rule.reason}", rule.advice
 
 
-def _set(node: ast.AST, names: Names) -> Iterator[tuple[ast.expr, ast.expr]]:
+def _set(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Yield what a line puts under a key: in a dict, by a subscript, or by a call."""
     if isinstance(node, ast.Dict):
         yield from ((key, value) for key, value in zip(node.keys, node.values, strict=True) if key is not None)
@@ -158,9 +158,7 @@ def _set(node: ast.AST, names: Names) -> Iterator[tuple[ast.expr, ast.expr]]:
 def _clusters(names: Names) -> Iterator[_Found]:
     """Dask and Ray run again what a dying worker had, unless they are told not to."""
     quiet = any(
-        names.text(key) in DASK_SETTINGS and names.is_off(value, "zero")
-        for node in names.nodes
-        for key, value in _set(node, names)
+        names.text(key) in DASK_SETTINGS and names.is_off(value, "zero") for node in names.nodes for key, value in _set(node)
     )
     for node in names.nodes:
         if isinstance(node, ast.Call):

@@ -16,6 +16,7 @@ class Call:
     named: Mapping[str, ast.expr]
 
     def argument(self, name: str, position: int | None = None) -> ast.expr | None:
+        """Return a call's argument by its name or place."""
         if name in self.named:
             return self.named[name]
         return self.positional[position] if position is not None and position < len(self.positional) else None
@@ -72,6 +73,7 @@ class Names:
         return node
 
     def text(self, node: ast.expr) -> str | None:
+        """Return the text that an expression is, where it is one."""
         value = self.value(node)
         return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
 
@@ -134,6 +136,7 @@ class Names:
         return self.origin(node.func) in URLLIB3_RETRY and total is not None and self.is_off(total, "zero")
 
     def is_number(self, node: ast.expr) -> bool:
+        """Return whether an expression is a number."""
         value = self.value(node)
         return isinstance(value, ast.Constant) and isinstance(value.value, int | float)
 

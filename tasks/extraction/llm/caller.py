@@ -31,16 +31,35 @@ LOOK_SECONDS = 0.1
 class CallStore(Protocol):
     """What a caller needs of the store."""
 
-    def find(self, keys: Sequence[str], since: float) -> dict[str, Answer]: ...
-    def ask(self, key: str, model: str, batch_id: str, batch_holder: str, since: float) -> Answer | Turn | None: ...
-    def renew(self, tokens: Sequence[str]) -> None: ...
-    def give_back(self, turn: Turn) -> None: ...
-    def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None: ...
-    def record_stored(self, calls: Sequence[Call]) -> None: ...
-    def tokens_spent(self, batch_id: str) -> int: ...
-    def take(self, limits: Limits, batch_id: str, tokens: int) -> float: ...
-    def correct(self, limits: Limits, tokens: int) -> None: ...
-    def pause(self, limits: Limits, seconds: float) -> None: ...
+    def find(self, keys: Sequence[str], since: float) -> dict[str, Answer]:
+        """Return the answers that are kept under these keys."""
+
+    def ask(self, key: str, model: str, batch_id: str, batch_holder: str, since: float) -> Answer | Turn | None:
+        """Return the kept answer, the turn to ask the model, or None while another one asks."""
+
+    def renew(self, tokens: Sequence[str]) -> None:
+        """Keep turns alive while their calls are in flight."""
+
+    def give_back(self, turn: Turn) -> None:
+        """Give up a turn without an answer."""
+
+    def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None:
+        """Write a call and the answer it brought, in one transaction."""
+
+    def record_stored(self, calls: Sequence[Call]) -> None:
+        """Write that calls were answered from the store."""
+
+    def tokens_spent(self, batch_id: str) -> int:
+        """Return the tokens that a batch has spent."""
+
+    def take(self, limits: Limits, batch_id: str, tokens: int) -> float:
+        """Take a call's place within the limits. Return how many seconds to wait before asking again; 0 is a place."""
+
+    def correct(self, limits: Limits, tokens: int) -> None:
+        """Replace an estimate of tokens by what was used."""
+
+    def pause(self, limits: Limits, seconds: float) -> None:
+        """Let nobody call this provider for so many seconds."""
 
 
 @dataclass(frozen=True)

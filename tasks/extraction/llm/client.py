@@ -47,10 +47,12 @@ class Endpoint:
 
     @property
     def provider(self) -> str:
+        """The part of the model's id before the colon."""
         return self.model_id.partition(":")[0]
 
     @property
     def model_name(self) -> str:
+        """The part of the model's id behind the colon."""
         return self.model_id.partition(":")[2]
 
 
@@ -157,7 +159,7 @@ def client_of(settings: Settings) -> Client:
 
 
 @lru_cache(maxsize=8)
-def _client(pid: int, endpoint: Endpoint) -> Client:
+def _client(_pid: int, endpoint: Endpoint) -> Client:
     return Client(endpoint)
 
 

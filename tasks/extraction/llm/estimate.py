@@ -34,6 +34,7 @@ class Estimate:
 
     @property
     def tokens(self) -> int:
+        """Tokens in and out together."""
         return self.tokens_in + self.tokens_out
 
 

@@ -12,6 +12,7 @@ JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def upgrade() -> None:
+    """Add the tables of the merged graph."""
     op.create_table(
         "knowledge_canonical_entity",
         sa.Column("batch_id", TEXT, nullable=False),

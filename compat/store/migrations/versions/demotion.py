@@ -7,4 +7,5 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    """Rename the stored switch."""
     op.execute("UPDATE knowledge_switch SET name = 'demotion' WHERE name = 'latch'")

@@ -13,6 +13,7 @@ JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def upgrade() -> None:
+    """Add the event log and what a claim needs."""
     op.create_table(
         "knowledge_batch_event",
         sa.Column("batch_id", TEXT, nullable=False),

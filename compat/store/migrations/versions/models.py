@@ -11,6 +11,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    """Add the tables of model answers, calls and limits."""
     op.create_table(
         "knowledge_model_answer",
         sa.Column("key", TEXT, nullable=False),

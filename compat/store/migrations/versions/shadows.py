@@ -13,6 +13,7 @@ JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def upgrade() -> None:
+    """Add the tables of shadow runs and their reports."""
     op.create_table(
         "knowledge_parity_baseline",
         sa.Column("id", TEXT, nullable=False),
