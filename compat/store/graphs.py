@@ -1,9 +1,11 @@
 """What the merged graph is made of, as rows: canonical entities and their members; ontologies and texts behind them."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, select
 
 from compat.contracts import CanonicalEntity
 from compat.store.database import Database
@@ -52,23 +54,37 @@ def counted(entity_count: int, canonical: int | None) -> str:
 
 def entities(database: Database, batch_id: str) -> Iterator[CanonicalEntity]:
     """The batch's canonical entities in their order, a block of them in memory at a time; none where it isn't resolved."""
+    for row in _rows(database, batch_id):
+        yield CanonicalEntity(
+            id=row.id,
+            name=row.name,
+            types=tuple(row.types),
+            attributes={key: tuple(values) for key, values in row.attributes.items()},
+            confidence=row.confidence,
+            entity_count=row.entity_count,
+        )
+
+
+def fingerprint(database: Database, batch_id: str) -> str:
+    """What tells the canonical entities of a batch from others: how many they are, and a hash of all that is stored of them."""
+    digest, count = hashlib.sha256(), 0
+    for row in _rows(database, batch_id):
+        values = [row.position, row.id, row.name, row.types, row.attributes, row.confidence, row.entity_count]
+        digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
+        count += 1
+    return f"{count} entities, {digest.hexdigest()}"
+
+
+def _rows(database: Database, batch_id: str) -> Iterator[Row[Any]]:
     query = select(CanonicalRow).where(CanonicalRow.batch_id == batch_id).order_by(CanonicalRow.position).limit(BLOCK)
     after = -1
     while True:
         with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
             rows = connection.execute(query.where(CanonicalRow.position > after)).all()
-        for row in rows:
-            yield CanonicalEntity(
-                id=row.id,
-                name=row.name,
-                types=tuple(row.types),
-                attributes={key: tuple(values) for key, values in row.attributes.items()},
-                confidence=row.confidence,
-                entity_count=row.entity_count,
-            )
-            after = row.position
         if not rows:
             return
+        yield from rows
+        after = rows[-1].position
 
 
 def members(database: Database, batch_id: str, document_ids: Sequence[str]) -> dict[tuple[str, str], str]:

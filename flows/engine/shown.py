@@ -32,7 +32,7 @@ from compat.contracts import (
 )
 from compat.markdown import escaped
 from compat.status import TERMINAL, RowStatus
-from compat.store import BatchRecord, Store, events
+from compat.store import BatchRecord, Store, events, graphs
 from compat.store.overview import DocumentLine, Overview, overview
 
 log = logging.getLogger("knowledge_batch")
@@ -45,6 +45,8 @@ CALL_SECONDS = 3.0
 # Documents in the table, and log lines about documents: what a person reads, not what a batch may have.
 MOST_DOCUMENTS = 100
 MOST_LINES = 200
+# Documents of a batch whose graph is shown with it; of larger ones it would keep the flow run waiting.
+MOST_PICTURED = 500
 
 # Whether this context's batch is being shown already, at a flow run further out.
 _SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
@@ -53,13 +55,16 @@ _SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
 # --- What is shown: pure ----------------------------------------------------------------------------------------------
 
 
-def summary(batch: BatchRecord) -> str:
-    """A batch in Markdown: status, counts, time, mode and why, and the commands to go on with."""
+def summary(batch: BatchRecord, canonical: int | None = None, head: str = "") -> str:
+    """A batch in Markdown: status, counts, time, mode and why, the commands to go on with, and the head of its graph.
+
+    ``canonical`` is how many entities those of its documents were merged to, None where they weren't.
+    """
     quoted = shlex.quote(batch.batch_id)
     facts = {
         "Documents": f"{batch.finished_documents} of {batch.total_documents}: "
         f"{batch.completed_documents} extracted, {batch.failed_documents} failed",
-        "Entities": f"{batch.entity_count}",
+        "Entities": graphs.counted(batch.entity_count, canonical),
         "Relations": f"{batch.relation_count}",
         "Time": f"{batch.seconds:.1f} s",
         "Mode": f"{batch.mode}, {batch.mode_reason}",
@@ -70,11 +75,11 @@ def summary(batch: BatchRecord) -> str:
     if batch.status == RowStatus.FAILED:
         following.insert(0, f"knowledge-batch resume {quoted}")
     elif batch.completed_documents:
-        following.insert(0, f"knowledge-batch export {quoted} --to graph.ttl")
+        following[:0] = [f"knowledge-batch export {quoted} --to graph.ttl", f"knowledge-batch view {quoted}"]
     rows = [f"| {name} | {escaped(value)} |" for name, value in facts.items()]
     # The first fact as the table's head: an empty one shows as an empty row.
     lines = [f"## Batch {escaped(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]
-    return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```"])
+    return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```", *(["", head] if head else [])])
 
 
 def table(shown: Overview) -> list[dict[str, str]]:
@@ -248,8 +253,23 @@ class _Shower:
             return
         if self._progress_id is not None:
             client.update_artifact(self._progress_id, ArtifactUpdate(data=percent(batch)))
-        self._create(client, "markdown", "batch-summary", summary(batch), "What came of the batch.")
+        canonical = graphs.count(self._store.database, self._batch_id).get(self._batch_id)
+        said = summary(batch, canonical, self._head(batch))
+        self._create(client, "markdown", "batch-summary", said, "What came of the batch.")
         self._create(client, "table", "batch-documents", json.dumps(table(seen)), "Its documents, failures first.")
+
+    def _head(self, batch: BatchRecord) -> str:
+        """The head of the graph, where it takes no longer than a moment to make."""
+        if not 0 < batch.completed_documents <= MOST_PICTURED:
+            return ""
+        from flows.graph import head
+        from flows.graph.merged import MergedGraph
+
+        try:
+            return head.markdown(MergedGraph(self._store, [self._batch_id]))
+        except Exception:
+            log.debug("batch %s: its graph is not shown", self._batch_id, exc_info=True)
+            return ""
 
     def _create(self, client: SyncPrefectClient, kind: str, key: str, data: Any, description: str) -> UUID:
         artifact = ArtifactCreate(type=kind, key=key, description=description, data=data, flow_run_id=self._flow_run_id)

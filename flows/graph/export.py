@@ -39,7 +39,7 @@ class Written:
 FORMATS = {
     ".ttl": "Turtle", ".nt": "N-Triples", ".rdf": "RDF/XML", ".trig": "TriG", ".nq": "N-Quads", ".jsonld": "JSON-LD",
     ".csv": "CSV", ".parquet": "Parquet", ".graphml": "GraphML", ".json": "node-link JSON", ".neo4j.csv": "Neo4j import",
-    ".cypher": "Cypher", ".html": "a page to look at",
+    ".cypher": "Cypher", ".html": "a page to look at", ".svg": "a picture of the 60 most connected entities",
 }  # fmt: skip
 Rdf = Callable[[MergedGraph, TextIO, bool, bool], int]
 # The writer, and whether it names graphs.
@@ -112,4 +112,10 @@ def _write(graph: MergedGraph, ending: str, files: tuple[Path, ...], options: Op
             from flows.graph import page
 
             return page.write_page(graph, out), "nodes"
+        if ending == ".svg":
+            from flows.graph import picture
+
+            drawn = picture.svg(graph)
+            out.write(drawn)
+            return drawn.count("<line "), "relations"
         return _TOOLS[ending](graph, out), "nodes and edges"

@@ -46,6 +46,13 @@ def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
     assert commands[0].startswith(f"knowledge-batch {verb} 'b 1'")
 
 
+def test_a_summary_says_what_entities_were_merged_to_and_shows_the_graphs_head() -> None:
+    said = shown.summary(BATCH, 3, "the head")
+    assert "| Entities | 3 (8 in documents) |" in said
+    assert said.endswith("\n\nthe head")
+    assert "8 in documents, not merged" in shown.summary(BATCH)
+
+
 def test_a_text_with_markup_stays_in_its_cell() -> None:
     said = shown.summary(replace(BATCH, error="a | b\n<script>"))
     assert "| Reason | a \\| b &lt;script&gt; |" in said

@@ -35,6 +35,8 @@ from compat.store.schema import (
     BatchEventRow,
     BatchExecution,
     BatchRun,
+    CanonicalMember,
+    CanonicalRow,
     DocumentOutcome,
     MentionRecord,
     TapeRow,
@@ -231,6 +233,27 @@ def a_moment_of_an_outcome_is_not_set(connection: Connection, random: random.Ran
 def a_batch_counts_what_its_documents_are_not(connection: Connection, random: random.Random) -> None:
     row = some(connection, random, BatchExecution)
     change(connection, BatchExecution, row, entity_count=row.entity_count + 1)
+
+
+@mutation("R1")
+def an_entity_is_merged_into_another(connection: Connection, random: random.Random) -> None:
+    change(connection, CanonicalMember, some(connection, random, CanonicalMember), canonical_id="another")
+
+
+@mutation("R1")
+def an_entity_is_not_merged(connection: Connection, random: random.Random) -> None:
+    remove(connection, CanonicalMember, some(connection, random, CanonicalMember))
+
+
+@mutation("R1")
+def a_merged_entity_is_called_something_else(connection: Connection, random: random.Random) -> None:
+    row = some(connection, random, CanonicalRow)
+    change(connection, CanonicalRow, row, name=row.name + "!")
+
+
+@mutation("R1")
+def a_merged_entity_is_missing(connection: Connection, random: random.Random) -> None:
+    remove(connection, CanonicalRow, some(connection, random, CanonicalRow))
 
 
 @mutation("R2")

@@ -22,7 +22,7 @@ from compat.parity.sides.work import Limits
 from compat.parity.tape import readings
 from compat.policy import retry_policy
 from compat.status import SKIPPED
-from compat.store import Store
+from compat.store import Store, graphs
 from compat.store.events import PROGRESS
 from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
@@ -96,6 +96,7 @@ class Side:
         attempts = self._attempts(executions)
         made = Counter(record["document_id"] for record in attempts)
         calls = readings(self._store.database, self._batch_id, document_ids)
+        members = graphs.members(self._store.database, self._batch_id, document_ids)
         records: dict[str, Records] = {
             "requests": requests,
             "events": self._events(document_ids),
@@ -117,7 +118,10 @@ class Side:
             records.setdefault("documents", []).append(document)
             graph = {kind: values.items(row.extraction, kind) for kind in ("entities", "relations")}
             for kind, key in (("entities", "entity_id"), ("relations", "relation_id")):
-                records.setdefault(kind, []).extend(values.item(name, key, *each) for each in enumerate(graph[kind]))
+                found = [values.item(name, key, *each) for each in enumerate(graph[kind])]
+                if kind == "entities":
+                    found = [{**each, "canonical_id": members.get((name, str(each[key])))} for each in found]
+                records.setdefault(kind, []).extend(found)
             self._sums.update({str(row.outcome): 1, **{kind: len(found) for kind, found in graph.items()}})
         return frames(records)
 
@@ -232,6 +236,7 @@ class Side:
                 "state": state,
                 "state_payload": payload,
                 "adds_up": self._adds_up(row, terminal),
+                "merged_graph": graphs.fingerprint(self._store.database, self._batch_id),
             }
             for row in self._executions
         ]
