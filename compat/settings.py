@@ -35,28 +35,30 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     home: Path = Field(Path("~/.knowledge-batch"), description="Folder of the embedded database and the logs.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL of the store; SQLite in the home without one.")
-    workflow_mode: str | None = Field(None, description="legacy, engine or shadow; the stored switch decides without one.")
-    workflow_enable_legacy_rollback: bool = Field(True, description="Whether a batch goes on in legacy when Prefect fails.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL of the store; by default SQLite in the home.")
+    workflow_mode: str | None = Field(None, description="legacy, engine or shadow; by default the stored switch decides.")
+    workflow_enable_legacy_rollback: bool = Field(True, description="Whether legacy finishes a batch when Prefect fails.")
     extractor: str = Field("rules", description="rules, llm, or package.module:factory.")
-    retry_base_seconds: float = Field(1.0, ge=0, description="Seconds that the waits of 1, 2 and 4 are multiples of.")
+    retry_base_seconds: float = Field(1.0, ge=0, description="The unit, in seconds, of the waits of 1, 2 and 4 before retries.")
     prefect_timeout_seconds: float = Field(
-        3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer before the engine gives up on it."
+        3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer; then legacy finishes the batch."
     )
     lease_seconds: float = Field(60.0, gt=0, description="Seconds without a heartbeat after which a batch counts as dead.")
 
     llm_model: str | None = Field(None, description="The model of the llm extractor: openai:NAME, anthropic:NAME, ollama:NAME.")
-    llm_base_url: str | None = Field(None, description="Where the model's server is; the provider's own address without one.")
-    llm_api_key: SecretStr | None = Field(None, description="The model's key; the provider's own variable without one.")
-    llm_calls: Literal["one", "three"] = Field("one", description="Calls a chunk: one, or three (mentions, entities, relations).")
-    llm_requests_per_minute: int | None = Field(None, ge=1, description="Most requests a minute, over all processes.")
-    llm_tokens_per_minute: int | None = Field(None, ge=1, description="Most tokens a minute, over all processes.")
-    llm_token_budget: int | None = Field(None, ge=1, description="Most tokens of a batch; it stops before it passes them.")
+    llm_base_url: str | None = Field(None, description="Address of the model's server; by default the provider's own.")
+    llm_api_key: SecretStr | None = Field(None, description="The model's key; by default the provider's own variable.")
+    llm_calls: Literal["one", "three"] = Field(
+        "one", description="Calls per chunk: one, or three (mentions, entities, relations)."
+    )
+    llm_requests_per_minute: int | None = Field(None, ge=1, description="Maximum requests per minute, over all processes.")
+    llm_tokens_per_minute: int | None = Field(None, ge=1, description="Maximum tokens per minute, over all processes.")
+    llm_token_budget: int | None = Field(None, ge=1, description="Maximum tokens per batch; it stops before it exceeds them.")
     llm_timeout_seconds: float = Field(60.0, gt=0, description="Seconds that a whole call may take.")
-    llm_max_tokens: int = Field(4096, ge=1, description="Most tokens of one answer.")
-    llm_temperature: float | None = Field(None, ge=0, le=2, description="Sent with every call where it is set.")
-    llm_price_in: float | None = Field(None, ge=0, description="Price of a million tokens in, in your currency.")
-    llm_price_out: float | None = Field(None, ge=0, description="Price of a million tokens out, in your currency.")
+    llm_max_tokens: int = Field(4096, ge=1, description="Maximum tokens per answer.")
+    llm_temperature: float | None = Field(None, ge=0, le=2, description="Sent with every call if it is set.")
+    llm_price_in: float | None = Field(None, ge=0, description="Price of a million input tokens, in your currency.")
+    llm_price_out: float | None = Field(None, ge=0, description="Price of a million output tokens, in your currency.")
     llm_fresh_since: float | None = Field(
         None, description="Answers stored before this moment (seconds since 1970) are ignored; the command's --fresh sets it."
     )

@@ -72,7 +72,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 
 
 def legacy_status(state_type: str, state_name: str | None, message: str | None = None) -> str:
-    """The row status for a Prefect state, e.g. ``legacy_status("SCHEDULED", "AwaitingRetry") == "running"``.
+    """Return the row status for a Prefect state, e.g. ``legacy_status("SCHEDULED", "AwaitingRetry") == "running"``.
 
     Names are free text in Prefect, so an unknown name answers by its type. Raises ValueError for a
     type that this table lacks: a guess there would be a status that old readers misread.
@@ -87,6 +87,6 @@ def legacy_status(state_type: str, state_name: str | None, message: str | None =
 
 
 def check_transition(batch_id: str, current: str, attempted: str) -> None:
-    """Raises InvalidStateTransitionError unless a batch may go from one BatchState (by name) to another."""
+    """Raise InvalidStateTransitionError unless a batch may go from one BatchState (by name) to another."""
     if attempted not in TRANSITIONS.get(current, frozenset()):
         raise InvalidStateTransitionError(batch_id, current, attempted)

@@ -23,8 +23,8 @@ from flows.sources import places
 from flows.sources import readers as sources
 from flows.sources.documents import StreamedParams, invalid
 
-# What Prefect's API refuses before it has kept it. As "not", since a refusal then says what is described here; a pattern would
-# be said as it stands.
+# What Prefect's API refuses before it stores it. Written as "not", so that the refusal shows the description; a pattern would be
+# shown as it is.
 NO_PASSWORD: dict[str, Any] = {
     "not": {
         "type": "string",
@@ -38,7 +38,7 @@ NO_CONTROLS: dict[str, Any] = {
 
 
 def batch_id_of(flow_run: FlowRun) -> str:
-    """The batch of a flow run: the one that was asked for, else one that is the same whenever the run is entered or repeated.
+    """Return the batch id of a flow run: the one given, else one that stays the same when the run is entered or repeated.
 
     A scheduled run's is made of its deployment and the time that it was scheduled for, any other one's of the run.
     """
@@ -52,7 +52,7 @@ def batch_id_of(flow_run: FlowRun) -> str:
 
 
 def this_run() -> FlowRun:
-    """The flow run that this is called in."""
+    """Return the flow run that this is called in."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("called outside of a flow run; call flows.run_batch instead")
@@ -60,7 +60,7 @@ def this_run() -> FlowRun:
 
 
 def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """The hook behind a flow run that crashed or was cancelled: the fast path of what ``reconcile`` finds anyway.
+    """End the batch of a flow run that crashed or was cancelled, sooner than ``reconcile`` would.
 
     A batch that another run serves, or nobody in Prefect, is that one's to end.
     """
@@ -72,18 +72,18 @@ def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
             if status in TERMINAL:
                 shown.tell_of(store, batch_id, status.value)
     except BatchNotFoundError:
-        # It ended before it had claimed anything.
+        # The run ended before it claimed a batch.
         return
 
 
 def run_name() -> str:
-    """``<batch> (<mode>)``, the mode by the same voices that will choose it."""
+    """Return ``<batch> (<mode>)``, with the mode as it will be chosen."""
     run = this_run()
     batch_id = batch_id_of(run)
     try:
         return f"{batch_id} ({flows.current_mode(run.parameters.get('mode') or None).mode})"
     except KnowledgeBatchError:
-        # The flow itself says why, as a failure of its own.
+        # The flow itself fails with the reason.
         return batch_id
 
 
@@ -97,7 +97,7 @@ def run_name() -> str:
 )
 def run_batch(
     source: Annotated[str, Field(min_length=1, json_schema_extra=NO_PASSWORD)] = sources.SAMPLE,
-    # An empty text rather than none: the form offers a field instead of a choice of types.
+    # An empty text rather than None, so that the form shows a field instead of a choice of types.
     ontology: Annotated[str, Field(json_schema_extra=NO_PASSWORD)] = "",
     mode: Literal["", "legacy", "engine", "shadow"] = "",
     failure_policy: FailurePolicy = FailurePolicy.CONTINUE,
@@ -138,7 +138,7 @@ def run_batch(
     run, store = this_run(), Store.from_settings()
     run_id = batch_id_of(run)
     if has_begun(store, run):
-        get_run_logger().info("batch %s was begun before: what is stored of it counts, its source isn't read again", run_id)
+        get_run_logger().info("batch %s has begun before: its stored documents are used, and its source isn't read again", run_id)
         with shown.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
             go_on(run_id, mode or None)
         return final_state(store, run_id)
@@ -160,7 +160,7 @@ def run_batch(
 
 
 def refuse_password(field: str, address: str) -> None:
-    """Raises InvalidInputError for an address that Prefect's page would show with its password to whoever looks.
+    """Raise InvalidInputError for an address with a password, which Prefect's page would show.
 
     Prefect's API has refused it before, by the form; a flow that is called goes past that.
     """
@@ -169,7 +169,7 @@ def refuse_password(field: str, address: str) -> None:
 
 
 def has_begun(store: Store, run: FlowRun) -> bool:
-    """Whether this flow run, or an earlier one of the same scheduled time, has begun its batch.
+    """Return whether this flow run, or an earlier one of the same scheduled time, has begun its batch.
 
     Then the stored batch counts: its source may have gone or changed since. An id that was asked for may be anybody's, so
     there it has to be this very run that served it last.
@@ -182,7 +182,7 @@ def has_begun(store: Store, run: FlowRun) -> bool:
 
 
 def go_on(batch_id: str, mode: str | None) -> None:
-    """Does what is missing of a stored batch; nothing of one that is completed or cancelled."""
+    """Do what is missing of a stored batch; nothing if it is completed or cancelled."""
     try:
         flows.resume_request(batch_id, mode)
     except InvalidStateTransitionError as error:
@@ -191,7 +191,7 @@ def go_on(batch_id: str, mode: str | None) -> None:
 
 
 def run_or_resume(request: StreamedParams, mode: str | None) -> None:
-    """Runs the batch, or goes on with it where it has failed or was interrupted before."""
+    """Run the batch, or go on with it if it failed or was interrupted before."""
     try:
         flows.run_request(request, mode)
     except OtherInputError:

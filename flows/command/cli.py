@@ -47,7 +47,7 @@ retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_
 app.add_typer(retries_app, name="retries")
 db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db_app, name="db")
-automations_app = typer.Typer(help="What Prefect does by itself.", no_args_is_help=True, rich_markup_mode=None)
+automations_app = typer.Typer(help="Prefect's automations.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(automations_app, name="automations")
 app.command()(models.calls)
 app.command()(models.prune)
@@ -63,21 +63,23 @@ def _group() -> None:
     pass
 
 
-Mode = Annotated[str | None, typer.Option(help="legacy, engine or shadow; without it environment and stored switch decide.")]
+Mode = Annotated[
+    str | None, typer.Option(help="legacy, engine or shadow; by default KNOWLEDGE_WORKFLOW_MODE or the stored mode.")
+]
 
 
 Extractor = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="rules, llm, or package.module:factory; KNOWLEDGE_EXTRACTOR decides without it."),
+    typer.Option(metavar="NAME", help="rules, llm, or package.module:factory; by default KNOWLEDGE_EXTRACTOR."),
 ]
 
 
 def whole_number(value: str) -> int:
-    """An option's number; its bounds are checked with the rest of the request."""
+    """Return an option's number; its bounds are checked with the rest of the request."""
     try:
         return int(value)
     except ValueError:
-        raise typer.BadParameter(f"{value!r} is no whole number; give one, such as 3") from None
+        raise typer.BadParameter(f"{value!r} is not a whole number; give one, such as 3") from None
 
 
 @app.command()
@@ -90,7 +92,7 @@ def run(
         ),
     ],
     ontology: Annotated[
-        str, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.", metavar="FILE")
+        str, typer.Option(help="The ontology's Turtle file; by default the one in the source's folder.", metavar="FILE")
     ] = "",
     mode: Mode = None,
     policy: Annotated[
@@ -103,22 +105,22 @@ def run(
         int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed, 0 to 1,000.")
     ] = 2,
     no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
-    batch_id: Annotated[str | None, typer.Option(help="The batch id; made where it isn't given.")] = None,
+    batch_id: Annotated[str | None, typer.Option(help="The batch id; by default a new one.")] = None,
     only_new: Annotated[
-        bool, typer.Option("--only-new", help="Leave out documents whose text this ontology has extracted before.")
+        bool, typer.Option("--only-new", help="Leave out documents whose text was extracted before with the same ontology.")
     ] = False,
-    id_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' ids are called in the source.")] = "documentId",
-    text_column: Annotated[str, typer.Option(metavar="NAME", help="What documents' texts are called in the source.")] = "text",
-    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents.")] = "",
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's id.")] = "documentId",
+    text_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's text.")] = "text",
+    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")] = "",
     extractor: Extractor = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model anew, whatever it has answered before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model again, even if its answer is stored.")] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say what the run would ask a model, and what that takes; run nothing.")
+        bool, typer.Option("--estimate", help="Show what the run would ask a model and what that would cost; run nothing.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
     format: Format = "table",
 ) -> None:
-    """Run a batch and show what came of it."""
+    """Run a batch and show its result."""
     check_format(format)
     config = {
         "concurrency": concurrency,
@@ -133,7 +135,7 @@ def run(
     if only_new:
         found = len(request.documents)
         request = request.only_new(Store.from_settings())
-        note(f"{found - len(request.documents)} of {found} documents were extracted before and are left out")
+        note(f"{found - len(request.documents)} of {found} documents are left out, since they were extracted before")
     with settings_of_this_call(extractor=extractor, llm_fresh_since=time.time() if fresh else None):
         if estimate:
             models.print_estimate(request, Settings.load(), format)
@@ -149,7 +151,7 @@ def resume(
     output: Annotated[Path | None, typer.Option()] = None,
     format: Format = "table",
 ) -> None:
-    """Go on with a failed or interrupted batch: only what is missing is done."""
+    """Go on with a failed or interrupted batch; documents that succeeded don't run again."""
     check_format(format)
     with settings_of_this_call(extractor=extractor):
         _finished(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
@@ -157,7 +159,7 @@ def resume(
 
 @app.command()
 def status(batch_id: BatchId, format: Format = "table") -> None:
-    """Where a batch stands."""
+    """Show where a batch stands."""
     check_format(format)
     state = flows.get_status(batch_id)
     if format == "json":
@@ -180,22 +182,23 @@ def status(batch_id: BatchId, format: Format = "table") -> None:
 
 @app.command()
 def events(
-    batch_id: BatchId, follow: Annotated[bool, typer.Option("--follow", help="Go on until the batch has ended.")] = False
+    batch_id: BatchId,
+    follow: Annotated[bool, typer.Option("--follow", help="Print new events until the batch has ended.")] = False,
 ) -> None:
-    """The events of a batch, one JSON value a line."""
+    """Print the events of a batch, one JSON object per line."""
     for event in flows.subscribe(batch_id, follow):
         print_json(event.model_dump(mode="json"))
 
 
 @app.command()
 def cancel(batch_id: BatchId) -> None:
-    """Cancel a batch: no document starts from now on, those in work finish."""
+    """Cancel a batch: no further document starts; those in work finish."""
     print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
 
 
 @app.command(name="list")
-def list_(limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, format: Format = "table") -> None:
-    """The newest batches."""
+def list_(limit: Annotated[int, typer.Option(help="How many batches to list.", min=1)] = 20, format: Format = "table") -> None:
+    """List batches, the newest first."""
     check_format(format)
     batches = flows.list_batches(limit)
     if format == "json":
@@ -223,16 +226,16 @@ app.command()(graph_commands.view)
 @app.command()
 def up(
     port: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Where Prefect's server and its page listen.")
+        int, typer.Option(parser=whole_number, metavar="N", help="The port of Prefect's server and its page.")
     ] = 4200,
 ) -> None:
-    """Start Prefect's server, deployments and a worker on this machine; Ctrl-C ends them all."""
+    """Start Prefect's server, deployments and a worker on this machine; Ctrl-C stops them all."""
     stack.up(port, note)
 
 
 @db_app.command(name="upgrade")
 def db_upgrade() -> None:
-    """Make the tables, or bring those of an older version up to date; the shadows' as well."""
+    """Create the tables, or upgrade those of an older version, including those of shadow runs."""
     url = Settings.load().url
     for namespace in (None, SHADOW):
         Database(url, namespace, upgrade=True)
@@ -243,10 +246,10 @@ def db_upgrade() -> None:
 def automations_apply(
     notify: Annotated[
         str | None,
-        typer.Option(help="The notification block to use, TYPE/NAME, or: none. Without it: as it is.", metavar="BLOCK"),
+        typer.Option(help="The notification block, TYPE/NAME, or none; by default the present one stays.", metavar="BLOCK"),
     ] = None,
 ) -> None:
-    """Create the automations on the server that PREFECT_API_URL names, or bring them up to date."""
+    """Create or update the automations on the server at PREFECT_API_URL."""
     from flows.operations import automations
 
     for name in automations.apply(notify):
@@ -255,7 +258,7 @@ def automations_apply(
 
 @mode_app.command(name="show")
 def mode_show() -> None:
-    """The mode that the next batch gets, and who says so."""
+    """Show the mode of the next batch, and what chose it."""
     decision = flows.current_mode()
     sys.stdout.write(f"{decision.mode} ({decision.reason})\n")
 
@@ -269,26 +272,26 @@ def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy, e
 
 @mode_app.command(name="demote")
 def mode_demote(
-    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; it stands at every batch that goes to legacy for it.")],
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; it is stored with every batch that goes to legacy.")],
 ) -> None:
-    """Send every batch to legacy, whatever callers, environments and the stored mode say, until: mode restore."""
+    """Send every batch to legacy, whatever callers, environments and the stored mode say, until mode restore."""
     flows.demote(reason)
     mode_show()
 
 
 @mode_app.command(name="restore")
 def mode_restore() -> None:
-    """End a demotion: callers, environments and the stored mode are heard again."""
+    """End a demotion: callers, environments and the stored mode decide again."""
     flows.demote(None)
     mode_show()
 
 
 @retries_app.command(name="audit")
 def retries_audit(
-    batch_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One batch; without it all of them.")] = None,
+    batch_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A batch; by default all of them.")] = None,
     format: Format = "table",
 ) -> None:
-    """Audit the code, Prefect's settings and the batches' attempts; exit 1 with what has a second owner of retries."""
+    """Check code, Prefect's settings and stored attempts for second owners of retries; exit with 1 if there are any."""
     from flows.operations.audit import audit
 
     check_format(format)
@@ -310,7 +313,7 @@ def retries_audit(
 
 
 def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
-    """Runs to the end with progress shown, prints what came of it, and exits by the batch's status."""
+    """Run to the end with progress shown, print the result, and exit by the batch's status."""
     if output is not None:
         _make(output)
     began = time.monotonic()
@@ -334,13 +337,13 @@ def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output
 
 
 def _make(output: Path) -> None:
-    """Makes the folder before there is anything to put into it: a batch may take hours."""
+    """Create the output folder before the batch, which may take hours."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
             pass
     except OSError as error:
-        advice = f"nothing can be written there ({error.strerror}); name a folder of yours"
+        advice = f"can't be written to ({error.strerror}); name another folder"
         raise InvalidInputError([Problem("--output", str(output), advice)]) from None
 
 

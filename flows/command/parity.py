@@ -79,7 +79,7 @@ def parity_baseline(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Documents like those of the live channel.")],
     runs: Annotated[int, typer.Option(help="How often legacy runs, 2 or more.", metavar="K")] = 3,
     ontology: Annotated[
-        str, typer.Option(help="The ontology (Turtle), where the source's folder doesn't settle it.", metavar="FILE")
+        str, typer.Option(help="The ontology's Turtle file; by default the one in the source's folder.", metavar="FILE")
     ] = "",
     policy: Annotated[
         str, typer.Option(help="The policy of the batches that it is to judge.", metavar="POLICY")

@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.2
 
 
 def reconcile(store: Store) -> dict[str, RowStatus]:
-    """Gives every batch that is dead, or whose flow run has ended badly, its terminal status.
+    """Give every batch that is dead, or whose flow run has ended badly, its terminal status.
 
     A row that has a terminal status is never changed, whatever Prefect says later. A batch whose
     flow run was cancelled is asked to end; its process ends it where one is alive.
@@ -42,7 +42,7 @@ def _by_flow_run(store: Store, batch: BatchRecord) -> RowStatus | None:
 
 
 def settle(store: Store, batch_id: str, state: State[object]) -> RowStatus:
-    """Ends a batch as its flow run's state says, unless its process has given a sign of life since."""
+    """End a batch as its flow run's state says, unless its process has given a sign of life since."""
     said = legacy_status(state.type.value, state.name, state.message)
     if said == RowStatus.CANCELLED:
         try:

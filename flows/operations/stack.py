@@ -1,4 +1,4 @@
-"""The local stack: Prefect's server, work pool, deployments, automations and worker, in the foreground and gone when it ends."""
+"""The local stack in the foreground: Prefect's server, work pool, deployments, automations and worker. All end with it."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ HOST = "127.0.0.1"
 # As prefect.yaml names it.
 POOL = "knowledge-batch"
 SHADOWS = "shadow"
-# The worker's name, which a stack that was killed leaves behind as somebody else's.
+# The worker's name; another stack that was killed may have left its own worker's behind.
 NAME = f"local-{os.getpid()}"
 # A server on two busy cores takes half a minute to its first answer.
 START_SECONDS = 180.0
-# Documents in work get eight seconds to finish, see flows.stops; the worker has to notice and to say so.
+# Documents in work get eight seconds to finish (flows.engine.stops), and the worker has to notice.
 STOP_SECONDS = 20.0
 KILL_SECONDS = 5.0
 LOOK_SECONDS = 0.3
@@ -45,7 +45,7 @@ class StackError(Infrastructure):
 
 
 def up(port: int, say: Callable[[str], None]) -> None:
-    """Runs the stack until SIGINT or SIGTERM, then stops every process of it.
+    """Run the stack until SIGINT or SIGTERM, then stop every process of it.
 
     Args:
         port: Where Prefect's server listens, on this machine alone.
@@ -57,12 +57,12 @@ def up(port: int, say: Callable[[str], None]) -> None:
     """
     _check_port(port)
     settings = Settings.load()
-    # A database that can't be used is said before anything starts.
+    # An unusable database is reported before anything starts.
     Store.from_settings(settings)
     Store.of_shadows(settings)
     logs = settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    # This process asks Prefect too, so it lives in the stack's environment as its children do.
+    # This process calls Prefect too, so it has the same environment as its children.
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
     os.environ.update(environment(settings, port))
@@ -82,27 +82,27 @@ def up(port: int, say: Callable[[str], None]) -> None:
 
 
 def environment(settings: Settings, port: int) -> dict[str, str]:
-    """What the stack's processes find in their environment. Prefect's own state lies under ``KNOWLEDGE_HOME``."""
+    """Return the environment of the stack's processes. Prefect's own state is under ``KNOWLEDGE_HOME``."""
     url = make_url(settings.url)
     if url.get_backend_name() == "sqlite" and url.database:
-        # A worker runs every flow in a folder of its own, where a relative path would name another file.
+        # A worker runs every flow in a new folder, where a relative path would name another file.
         url = url.set(database=str(Path(url.database).absolute()))
     return {
         "KNOWLEDGE_HOME": str(settings.home),
         "KNOWLEDGE_DATABASE_URL": url.render_as_string(hide_password=False),
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-        # The page asks where these say, whatever `server start --port` was told.
+        # The page calls this address, whatever the value of `server start --port`.
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The recorder takes task runs one by one otherwise, and falls minutes behind.
+        # By default the recorder takes task runs one by one, and falls minutes behind.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-        # The shortest there is: a dead run is seen after three of them.
+        # The shortest that Prefect allows; a dead run is noticed after three.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-        # A person who has pressed Run is waiting.
+        # A person who has pressed Run waits for it.
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "knowledge_batch",
         "PREFECT_CLI_PROMPT": "false",
@@ -111,18 +111,18 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
 
 def _check_port(port: int) -> None:
     if not 1 <= port <= 65535:
-        raise InvalidInputError([Problem("--port", port, "is no port; use one from 1 to 65535")])
+        raise InvalidInputError([Problem("--port", port, "is not a port; use one from 1 to 65535")])
     with socket.socket() as probe:
-        # What the server does as well: a port that was given back a moment ago is free.
+        # As the server does: a port that was closed a moment ago is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise InvalidInputError([Problem("--port", port, f"can't be had ({error.strerror}); name another one")]) from None
+            raise InvalidInputError([Problem("--port", port, f"can't be used ({error.strerror}); name another one")]) from None
 
 
 class Part:
-    """A Prefect process of the stack with all that comes of it; leaving the block stops every one of them."""
+    """A Prefect process of the stack with all its children; leaving the block stops every one of them."""
 
     def __init__(self, name: str, logs: Path, *arguments: str) -> None:
         self.name = name
@@ -133,7 +133,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A terminal's Ctrl-C is for us, who stop the parts in order.
+                # Ctrl-C goes to this process, which stops the parts in order.
                 start_new_session=True,
             )
         self._family: set[psutil.Process] = {self._process}
@@ -143,15 +143,15 @@ class Part:
 
     def __exit__(self, *_: object) -> None:
         self.exit_code()
-        # A worker that is told to stop kills its runs where they stand, so they are told before it.
+        # A worker that is stopped kills its runs, so they are stopped before it.
         _stop(self._family - {self._process})
         self.exit_code()
         _stop(self._family)
 
     def exit_code(self) -> int | None:
-        """The exit code where the process has ended; its family is taken down while it has one."""
+        """Return the exit code once the process has ended; until then, remember its children."""
         for process in list(self._family):
-            # Remembered while its parent lives: an orphan isn't found any more.
+            # Remembered while the parent lives: an orphan can't be found.
             with suppress(psutil.NoSuchProcess):
                 self._family.update(process.children(recursive=True))
         code: int | None = self._process.poll()
@@ -162,14 +162,14 @@ def _stop(processes: set[psutil.Process]) -> None:
     alive = list(processes)
     for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         for process in alive:
-            # Ended already is what it is meant to be.
+            # It has ended already.
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
         alive = psutil.wait_procs(alive, timeout=seconds)[1]
 
 
 def _wait_for(condition: Callable[[], bool], received: Sequence[int], *parts: Part, seconds: float = START_SECONDS) -> None:
-    """Waits for a condition. Raises StackError as soon as a part has ended, or when it takes too long, and Stopped."""
+    """Wait for a condition. Raises StackError if a part ends or it takes too long, and Stopped after a signal."""
     began = time.monotonic()
     while not condition():
         for part in parts:
@@ -188,12 +188,12 @@ def _pause(received: Sequence[int]) -> None:
 
 
 class Stopped(Exception):  # noqa: N818 -- how a stack is meant to end
-    """A signal has asked for the stack's end."""
+    """A signal to stop the stack was received."""
 
 
 @contextmanager
 def _signals_noted() -> Iterator[Sequence[int]]:
-    """Notes SIGINT, SIGTERM and a closed terminal, for whoever waits to look at.
+    """Record SIGINT, SIGTERM and a closed terminal, for the waiting code to check.
 
     A handler that raised would do so in the middle of an end as well, leave processes behind and hide what failed. And a list
     rather than an Event, whose lock the waiting thread may hold when its own handler wants it.
@@ -211,7 +211,7 @@ def _signals_noted() -> Iterator[Sequence[int]]:
             signal.signal(each, handler)
 
 
-# --- What Prefect is asked. Imported where it is used: what it finds in the environment then is what it goes by. ------------
+# --- Calls to Prefect. Imported where it is used, since Prefect reads the environment at its import. ------------------------
 
 
 def _is_healthy() -> bool:
@@ -226,7 +226,7 @@ def _make_pool() -> None:
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
 
-    # There since the last time: its limits and its runs stay.
+    # The pool exists already: its limits and its runs stay.
     with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
 
@@ -245,8 +245,8 @@ def _deploy(logs: Path, received: Sequence[int]) -> None:
 def _limit_shadows() -> None:
     from prefect.client.orchestration import get_client
 
-    # The deployment's own limit hands every shadow to the worker, to be turned away and tried again: dozens that wait
-    # keep a server on SQLite too busy for real work. A queue's limit leaves them where they are.
+    # With the deployment's own limit, every shadow goes to the worker, is refused and tried again: dozens of waiting ones
+    # keep a server on SQLite too busy for real work. With a queue's limit they wait in the queue.
     with get_client(sync_client=True) as client:
         path = {"work_pool_name": POOL, "name": SHADOWS}
         client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=path, json={"concurrency_limit": 1})

@@ -1,4 +1,4 @@
-"""How a batch in shadow mode gets its shadow: a process of its own submits it, and can neither hold up nor fail the caller."""
+"""Submitting shadow runs, in a process of their own that can neither delay nor fail the caller."""
 
 import logging
 import subprocess
@@ -14,7 +14,7 @@ from compat.store import Store, shadow_requests
 log = logging.getLogger("knowledge_batch")
 
 DEPLOYMENT = "shadow-batch/shadow"
-# Of a shadow's flow run. "<batch> (shadow)" is the run whose mode is shadow: legacy's.
+# The name of a shadow's flow run. "<batch> (shadow)" is legacy's run, whose mode is shadow.
 RUN_NAME = "shadow of {batch_id}"
 # How long Prefect may take to answer the submitting process, in seconds. Nobody waits for it.
 API_SECONDS = 15.0
@@ -26,25 +26,25 @@ BUSY = (429, 502, 503, 504)
 
 
 def request(store: Store, batch_id: str, generation: int) -> None:
-    """Starts the process that submits the shadow, and returns at once. Never raises; `reconcile` makes up for what fails here.
+    """Start the process that submits the shadow run, and return at once. Never raises; `reconcile` resubmits what fails here.
 
-    A Prefect that hangs keeps a few of them waiting at most; whoever finds none free is submitted when one is.
+    If Prefect hangs, at most ``SLOTS`` processes wait for it; further requests wait for a free slot.
     """
     try:
         if _FREE.acquire(blocking=False):
-            # Started before this returns: a caller that ends now leaves the process at work.
+            # Started before this returns, so that the process goes on if the caller ends now.
             child = _start(batch_id, generation)
-            Thread(target=_see_off, args=(child,), name=f"shadow of {batch_id}", daemon=True).start()
+            Thread(target=_wait_for_its_end, args=(child,), name=f"shadow of {batch_id}", daemon=True).start()
         else:
             Thread(target=_wait_for_a_slot, args=(batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
-        # Whatever this machine has no more of: the batch stands, and its caller is not to hear of it.
+        # The machine may be out of processes or threads. The batch has ended well, so its caller gets no error.
         log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
         _note(store, batch_id, generation, f"no process to submit it could be started: {type(error).__name__}: {error}")
 
 
 def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
-    """Its own process: importing Prefect takes a second and its API may hang, and neither is for the caller to wait for."""
+    """Start a process, so that the caller waits neither for Prefect's import, which takes a second, nor for its API."""
     try:
         return subprocess.Popen(  # noqa: S603 -- our own interpreter
             [sys.executable, "-m", "flows.shadow.submission", batch_id, str(generation)],
@@ -59,8 +59,8 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
         raise
 
 
-def _see_off(child: "subprocess.Popen[bytes]") -> None:
-    # Waited for, so that a long-lived caller gathers no zombies.
+def _wait_for_its_end(child: "subprocess.Popen[bytes]") -> None:
+    # Waited for, so that a long-lived caller doesn't collect zombies.
     child.wait()
     _FREE.release()
 
@@ -68,14 +68,14 @@ def _see_off(child: "subprocess.Popen[bytes]") -> None:
 def _wait_for_a_slot(batch_id: str, generation: int) -> None:
     _FREE.acquire()
     try:
-        _see_off(_start(batch_id, generation))
+        _wait_for_its_end(_start(batch_id, generation))
     except Exception:
-        # The wish is a row, and `reconcile` reads it.
+        # The request is a row, which `reconcile` reads.
         log.warning("batch %s: its shadow was not submitted yet", batch_id, exc_info=True)
 
 
 def submit(store: Store, batch_id: str, generation: int) -> None:
-    """Submits the shadow of an ended batch as a tagged deployment run, and keeps how it went."""
+    """Submit the shadow of an ended batch as a tagged deployment run, and record how it went."""
     why_not = grounds.why_not(store.batch(batch_id))
     if why_not is not None:
         _note(store, batch_id, generation, why_not)
@@ -83,7 +83,7 @@ def submit(store: Store, batch_id: str, generation: int) -> None:
     try:
         flow_run_id = _submitted(batch_id, generation, store.config(batch_id).failure_policy)
     except Exception as error:
-        # Whatever Prefect did not like: the batch stands, and its record says why it has no shadow.
+        # Whatever Prefect's reason: the batch has ended well, and its record says why it has no shadow.
         log.warning("batch %s: no shadow: %s: %s", batch_id, type(error).__name__, error)
         status = "requested" if _will_pass(error) else "refused"
         _note(store, batch_id, generation, f"{type(error).__name__}: {error}", status)
@@ -92,9 +92,9 @@ def submit(store: Store, batch_id: str, generation: int) -> None:
 
 
 def submit_waiting(store: Store) -> list[str]:
-    """Submits the shadows that are still wished for: of callers that ended, or to whom Prefect was away or too busy.
+    """Resubmit the shadow requests whose submitter died, or whom Prefect didn't answer or was too busy for.
 
-    Returns the batches whose wish is settled. Where Prefect is still too busy, the rest waits for the next time.
+    Return the batches whose request is settled. If Prefect is still too busy, the rest waits for the next time.
     """
     settled: list[str] = []
     for each in shadow_requests.waiting(store.database):
@@ -107,7 +107,7 @@ def submit_waiting(store: Store) -> list[str]:
 
 
 class ShadowRefusedError(Exception):
-    """Prefect answered, and not with the run that was asked for."""
+    """Prefect answered, but not with the run that was requested."""
 
 
 def _submitted(batch_id: str, generation: int, policy: str) -> str:
@@ -120,10 +120,12 @@ def _submitted(batch_id: str, generation: int, policy: str) -> str:
     )
 
     if not PREFECT_API_URL.value():
-        raise ShadowRefusedError("no PREFECT_API_URL: a shadow wants a server that stays, such as `knowledge-batch up` starts")
-    # Once: the wish is kept where nobody answers, and asked again by `reconcile`.
+        raise ShadowRefusedError(
+            "no PREFECT_API_URL: a shadow run needs a Prefect server, such as the one of `knowledge-batch up`"
+        )
+    # Tried once: if nobody answers, the request stays and `reconcile` resubmits it.
     with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: API_SECONDS, PREFECT_CLIENT_MAX_RETRIES: 0}):
-        # Any: the type allows for a coroutine, which a caller without an event loop never gets.
+        # Any: the type includes a coroutine, which a caller without an event loop never gets.
         run: Any = run_deployment(
             DEPLOYMENT,
             parameters={"batch_id": batch_id, "generation": generation},
@@ -133,14 +135,14 @@ def _submitted(batch_id: str, generation: int, policy: str) -> str:
             idempotency_key=f"shadow:{batch_id}:{generation}",
             flow_run_name=RUN_NAME.format(batch_id=batch_id),
         )
-    # A key that was used before brings back its first run, whatever was asked for now.
+    # For a key that was used before, Prefect returns the first run, whatever is requested now.
     if run.parameters.get("batch_id") != batch_id or run.parameters.get("generation") != generation:
-        raise ShadowRefusedError(f"flow run {run.id} has this batch's key and other parameters: {run.parameters}")
+        raise ShadowRefusedError(f"flow run {run.id} has this batch's key but other parameters: {run.parameters}")
     return str(run.id)
 
 
 def _will_pass(error: Exception) -> bool:
-    """Whether the same request may be taken later: nobody answered, or one who is too busy now."""
+    """Return whether the same request may succeed later: Prefect didn't answer, or is too busy."""
     import httpx
 
     if isinstance(error, httpx.HTTPStatusError):

@@ -109,7 +109,7 @@ def test_engine_mode_prints_progress_and_table_and_nothing_else(process: Command
 BAD_CALLS: list[tuple[list[str], str]] = [
     (["--concurrency", "0"], "config.concurrency = 0"),
     (["--concurrency", "21"], "config.concurrency = 21"),
-    (["--concurrency", "three"], "'--concurrency': 'three' is no whole number"),
+    (["--concurrency", "three"], "'--concurrency': 'three' is not a whole number"),
     (["--policy", "give-up"], "config.failurePolicy = 'give-up'"),
     (["--max-retries", "-1"], "config.maxRetries = -1"),
     (["--max-retries", "1001"], "config.maxRetries = 1001"),
@@ -136,7 +136,7 @@ def test_an_output_that_cannot_be_made_is_said_before_the_batch_runs(command: Co
     for output in ("taken", "taken/further"):
         done = command("run", str(source), "--output", output, "--batch-id", "never")
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"--output = '{output}': nothing can be written there" in done.stderr
+        assert f"--output = '{output}': can't be written to" in done.stderr
     assert faults.knocks() == {}
     assert command("status", "never").returncode == 5
 
