@@ -76,6 +76,11 @@ def test_an_empty_batch_is_done_when_it_has_ended() -> None:
     assert shown.percent(replace(BATCH, completed_documents=0)) == 33.3
 
 
+def test_a_long_document_under_way_counts_for_its_part() -> None:
+    assert shown.percent(replace(BATCH, completed_documents=0), under_way=0.5) == 50.0
+    assert shown.percent(replace(BATCH, completed_documents=2), under_way=1.0) == 100.0
+
+
 def test_a_line_bears_the_ids_of_batch_and_document() -> None:
     failed = shown.line(DocumentFailed(batch_id="b", document_id="d", error="no"))
     assert failed == (logging.WARNING, "batch b: document d: no")
