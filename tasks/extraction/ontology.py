@@ -231,16 +231,17 @@ def _read(graph: rdflib.Graph) -> Ontology:
         individuals=len(individuals),
         named_by_iri=unnamed,
         imports=tuple(sorted({str(each) for each in graph.objects(None, OWL.imports)})),
-        unnamed_classes=len(
-            {
-                each
-                for kind in (OWL.Class, RDFS.Class)
-                for each in graph.subjects(RDF.type, kind)
-                if isinstance(each, rdflib.BNode)
-            }
-        ),
+        unnamed_classes=_count_unnamed(graph),
     )
     return Ontology(tuple(classes), tuple(properties), individuals, class_ancestors, property_ancestors, summary)
+
+
+def _count_unnamed(graph: rdflib.Graph) -> int:
+    """Classes without an IRI that nothing is read of; a union is read as its members."""
+    unnamed = {
+        each for kind in (OWL.Class, RDFS.Class) for each in graph.subjects(RDF.type, kind) if isinstance(each, rdflib.BNode)
+    }
+    return sum(graph.value(each, OWL.unionOf) is None for each in unnamed)
 
 
 def _declared(graph: rdflib.Graph, *kinds: Node) -> set[Node]:

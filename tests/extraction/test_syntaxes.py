@@ -48,6 +48,17 @@ def test_the_summary_says_what_was_read_and_what_was_left_out() -> None:
     assert str(parse_ontology(TURTLE).summary) == said
 
 
+def test_a_union_is_read_and_not_counted_as_left_out() -> None:
+    prefixes = (
+        "@prefix owl: <http://www.w3.org/2002/07/owl#> . "
+        "@prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> . @prefix : <urn:x:> ."
+    )
+    union = ":A a owl:Class . :B a owl:Class . :p a owl:ObjectProperty ; rdfs:domain [ a owl:Class ; owl:unionOf ( :A :B ) ] ."
+    other = ":C a owl:Class ; owl:equivalentClass [ a owl:Class ; owl:complementOf :A ] ."
+    assert parse_ontology(f"{prefixes} {union}").summary.unnamed_classes == 0
+    assert parse_ontology(f"{prefixes} {union} {other}").summary.unnamed_classes == 1
+
+
 def test_labels_of_every_language_are_names() -> None:
     ship = next(each for each in parse_ontology(TURTLE).classes if each.label == "ship")
     assert ship.alt_labels == ("Schiff", "bateau")
