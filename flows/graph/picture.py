@@ -66,7 +66,7 @@ def svg(graph: MergedGraph, most: int = MOST) -> str:
 
 
 def _colour(number: int) -> str:
-    return COLOURS[number] if number < len(COLOURS) else f"hsl({round(number * 137.5) % 360} 45% 52%)"
+    return COLOURS[number] if number < len(COLOURS) else f"hsl({round(number * 137.5) % 360} 38% 72%)"
 
 
 def _fitted(spots: list[Place]) -> list[Place]:

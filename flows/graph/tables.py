@@ -30,7 +30,7 @@ EDGES: tuple[Column, ...] = (
 )  # fmt: skip
 # What a spreadsheet takes for a formula begins with one of these.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-ROWS = 10_000
+ROWS = 2_000
 
 
 def write(rows: Iterator[tuple[Any, ...]], columns: tuple[Column, ...], file: Path, parquet: bool, raw: bool) -> int:
