@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -25,6 +24,7 @@ from compat.contracts import (
 from compat.errors import InvalidInputError, Problem
 from compat.ids import new_id
 from compat.modes import Decision, decide, parse_mode
+from compat.private import wait_at_exit
 from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
@@ -109,9 +109,7 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
     claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         thread = Thread(target=_serve_unattended, args=(context, claim), name=f"batch {claim.batch_id}")
-        # At its exit the interpreter shuts thread pools before it waits for threads; a batch needs its
-        # pool to the end. This is how the pools themselves ask to be waited for.
-        threading._register_atexit(thread.join)  # type: ignore[attr-defined]
+        wait_at_exit(thread.join)
         thread.start()
     return BatchStarted(batch_id=context.batch_id, total_documents=len(params.documents))
 

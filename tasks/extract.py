@@ -10,6 +10,7 @@ from prefect.runtime import task_run
 
 from compat.contracts import Extractor
 from compat.policy import RetryPolicy
+from compat.private import rename_task_run
 from compat.recording.recorder import Recorder
 from tasks.lanes import DocumentsUnfinishedError, Lane
 
@@ -38,13 +39,6 @@ def _run_name() -> str:
     return lane.name
 
 
-def _rename(name: str) -> None:
-    """Give this task run another name. Prefect's server takes it from the next state."""
-    context = TaskRunContext.get()
-    if context is not None:
-        context.task_run.name = name
-
-
 @task(
     name="extract-documents",
     task_run_name=_run_name,
@@ -62,7 +56,7 @@ def extract_documents(lane: Lane, recorder: Recorder, extractor: Extractor) -> N
     try:
         work_lane(lane, recorder, extractor)
     finally:
-        _rename(lane.name)
+        rename_task_run(TaskRunContext.get(), lane.name)
 
 
 def extraction_task(policy: RetryPolicy) -> Task[[Lane, Recorder, Extractor], None]:

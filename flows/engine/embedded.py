@@ -10,32 +10,33 @@ import prefect
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
+from compat.private import EMBEDDED, instances_of, server_started_by
 from compat.settings import Settings
 from flows.engine.stops import STOPS
 
 
-class EmbeddedServer(SubprocessASGIServer):
-    """Prefect's own server process, whose output goes to ``KNOWLEDGE_HOME/logs/prefect-server.log``.
+def start_server(server: SubprocessASGIServer) -> "subprocess.Popen[Any]":
+    """Start a server's process, whose output goes to ``KNOWLEDGE_HOME/logs/prefect-server.log``.
 
     It ends with hundreds of lines of cancelled background work, which belong on nobody's terminal.
     """
+    folder = Settings.load().home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    application = ["--app-dir", str(Path(prefect.__file__).parents[1]), "--factory", "prefect.server.api.server:create_app"]
+    listen = ["--host", "127.0.0.1", "--port", str(server.port), "--log-level", "error", "--lifespan", "on"]
+    # Phones home at its start, and locks its new database over it.
+    ours = {**EMBEDDED, "PREFECT_UI_ENABLED": "0", "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    with (folder / "prefect-server.log").open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 -- our own interpreter, no input of anybody's
+            [sys.executable, "-m", "uvicorn", *application, *listen],
+            env={**os.environ, **ours, **settings},
+            stdout=log,
+            stderr=log,
+        )
 
-    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
-        folder = Settings.load().home / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        application = ["--app-dir", str(Path(prefect.__file__).parents[1]), "--factory", "prefect.server.api.server:create_app"]
-        listen = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on"]
-        private = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        # Phones home at its start, and locks its new database over it.
-        private["PREFECT_SERVER_ANALYTICS_ENABLED"] = "0"
-        settings = get_current_settings().to_environment_variables(exclude_unset=True)
-        with (folder / "prefect-server.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 -- our own interpreter, no input of anybody's
-                [sys.executable, "-m", "uvicorn", *application, *listen],
-                env={**os.environ, **private, **settings},
-                stdout=log,
-                stderr=log,
-            )
+
+EmbeddedServer = server_started_by(SubprocessASGIServer, start_server)
 
 
 def use_embedded_server() -> None:
@@ -47,5 +48,5 @@ def use_embedded_server() -> None:
 
 def stop_embedded_server() -> None:
     """Stops the embedded server where one runs; for a process that ends without its exit handlers."""
-    for server in list(SubprocessASGIServer._instances.values()):
+    for server in instances_of(SubprocessASGIServer):
         server.stop()

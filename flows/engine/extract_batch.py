@@ -22,6 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from compat.contracts import Extractor
 from compat.errors import BatchInfrastructureError, PrefectUnavailableError
+from compat.private import drop_queued, instances_of
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
@@ -115,11 +116,8 @@ def drop_unsent_events() -> None:
     try:
         check_api(seconds=1.0)
     except Exception:
-        instances: dict[Any, Any] = EventsWorker._instances  # type: ignore[misc]
-        for worker in list(instances.values()):
-            with suppress(Empty):
-                while True:
-                    worker._queue.get_nowait()
+        for worker in instances_of(EventsWorker):
+            drop_queued(worker)
 
 
 def tell_of_rollback(store: Store, batch_id: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from compat.private import is_prefects
 from compat.recording.giving_up import finish_giving_up, give_up, go_on
 from compat.recording.lease import StopRequest
 from compat.store import Claim, Store
@@ -92,4 +93,4 @@ STOPS = ProcessStops()
 def _is_free(handler: object) -> bool:
     """Whether the program leaves a signal to Python or to Prefect, whose handler aborts a flow run where it stands."""
     ours_to_take = (signal.SIG_DFL, signal.default_int_handler)
-    return handler in ours_to_take or getattr(handler, "__module__", "").startswith("prefect.")
+    return handler in ours_to_take or is_prefects(handler)

@@ -1,14 +1,10 @@
 """What surrounds a batch: nothing, or the Prefect flow run that it is served in. Imports Prefect only within one."""
 
 import os
-from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Protocol
 
-# Where a worker names the flow run that it started a process for.
-STARTED_FOR = "PREFECT__FLOW_RUN_ID"
-# Prefect's context variables of a run. Read by name: importing Prefect takes a second, which legacy never pays.
-_RUN_VARIABLES = ("flow_run", "task_run")
+from compat.private import STARTED_FOR, is_in_run
 
 
 class Host(Protocol):
@@ -36,7 +32,7 @@ class NoHost:
 def find_host() -> Host:
     """Return what surrounds the caller, read from Prefect's own context; it doesn't matter what else was imported."""
     started_for = os.environ.get(STARTED_FOR)
-    if not (_is_in_run() or started_for):
+    if not (is_in_run() or started_for):
         return NoHost()
     try:
         from flows.host.flow_run import FlowRunHost
@@ -44,10 +40,3 @@ def find_host() -> Host:
         # A worker's child in an environment of its own, without Prefect.
         return NoHost()
     return FlowRunHost.find(started_for)
-
-
-def _is_in_run() -> bool:
-    return any(
-        variable.name in _RUN_VARIABLES and value is not None and type(value).__module__ == "prefect.context"
-        for variable, value in copy_context().items()
-    )

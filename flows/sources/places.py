@@ -14,6 +14,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from compat.errors import InvalidInputError
+from compat.private import parent_of
 from flows.sources.documents import invalid
 
 # An address with a secret is given, and shown, by the name of the environment variable that holds it.
@@ -68,7 +69,7 @@ class Place:
     @property
     def parent(self) -> "Place":
         """The folder that it lies in."""
-        path = self.system._parent(self.path)
+        path = parent_of(self.system, self.path)
         return replace(self, path=path, shown=self.shown if self.is_secret else path)
 
     def child(self, name: str) -> "Place":

@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 from xml.parsers import expat
 
@@ -14,6 +13,7 @@ import rdflib
 from rdflib.plugins.parsers.notation3 import BadSyntax
 
 from compat.errors import OntologyParseError
+from compat.private import line_of_parser, syntax_problem
 
 # Relative IRIs must not come out as paths of the folder that the process happens to run in.
 BASE = "https://ontology.invalid/"
@@ -87,13 +87,12 @@ def _parsed(text: str, syntax: str) -> rdflib.Graph:
     try:
         into.parse(data=text, format=syntax, publicID=BASE)
     except BadSyntax as error:
-        # rdflib keeps text and place of a syntax error in private attributes alone.
-        line = error._str[: error._i].count(b"\n") + 1  # noqa: SLF001 -- rdflib keeps it nowhere else
-        raise _invalid(syntax, f"line {line}: {error._why}", error) from error  # noqa: SLF001
+        line, reason = syntax_problem(error)
+        raise _invalid(syntax, f"line {line}: {reason}", error) from error
     except RecursionError as error:
         raise _invalid(syntax, "it is nested too deeply", error) from error
     except Exception as error:  # for some texts the parsers raise AssertionError, ValueError and others
-        line_or_none = _line_of(error.__traceback__)
+        line_or_none = line_of_parser(error.__traceback__)
         where = f"line {line_or_none}: " if line_or_none else ""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _invalid(syntax, f"{where}{reason}", error) from error
@@ -107,19 +106,6 @@ def _invalid(syntax: str, what: str, error: Exception | None = None) -> Ontology
     name = {"turtle": "Turtle", "trig": "TriG", "nquads": "N-Quads", "xml": "RDF/XML", "json-ld": "JSON-LD"}[syntax]
     cause = f"{type(error).__name__}: {error}" if error is not None else ""
     return OntologyParseError(f"The ontology isn't valid {name}, {what}; mend that and run again", syntax, cause)
-
-
-def _line_of(traceback: TracebackType | None) -> int | None:
-    """Return the line where the parser stopped; unless the error is a BadSyntax, only the parser's own frames have it."""
-    line = None
-    while traceback is not None:
-        text, position = (traceback.tb_frame.f_locals.get(name) for name in ("argstr", "i"))
-        if isinstance(text, bytes) and isinstance(position, int):
-            line = text[:position].count(b"\n") + 1
-        elif isinstance(text, str) and isinstance(position, int):
-            line = text[:position].count("\n") + 1
-        traceback = traceback.tb_next
-    return line
 
 
 # --- XML ----------------------------------------------------------------------------------------------------------------

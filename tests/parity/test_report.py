@@ -422,7 +422,7 @@ def test_an_age_that_is_none_is_refused(age: str) -> None:
 
 
 def test_versions_are_of_what_is_installed() -> None:
-    assert versions().prefect.startswith("3.8.")
+    assert versions().prefect.startswith("3.")
     assert len(versions().code) == len(versions().schema) == 16
 
 

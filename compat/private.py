@@ -1,0 +1,112 @@
+"""Every private name of another's code that we use, each with its reason; tests/compat/test_private.py says when one changes.
+
+Whatever they are found at is handed in, so this floor imports none of them.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from queue import Empty
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Prefect: where a worker names the flow run that it started a process for. `prefect.runtime` says it too, but importing
+# Prefect takes a second, which legacy never pays.
+STARTED_FOR = "PREFECT__FLOW_RUN_ID"
+# Prefect: what makes a server an embedded one, as its own does.
+EMBEDDED = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+# Prefect: its context variables of a run, and where their values' types are. By name, for the same reason.
+_RUN_VARIABLES = ("flow_run", "task_run")
+_CONTEXTS = "prefect.context"
+
+
+# --- The standard library ---------------------------------------------------------------------------------------------
+
+
+def wait_at_exit(wait: Callable[[], None]) -> None:
+    """Have the interpreter wait before it shuts thread pools down, which it does before it waits for threads.
+
+    A batch in the background needs its pool to its end. This is how the pools themselves ask to be waited for.
+    """
+    threading._register_atexit(wait)  # type: ignore[attr-defined]
+
+
+# --- Prefect ----------------------------------------------------------------------------------------------------------
+
+
+def is_in_run() -> bool:
+    """Return whether a flow or task run of Prefect is around the caller, without importing Prefect."""
+    return any(
+        variable.name in _RUN_VARIABLES and value is not None and type(value).__module__ == _CONTEXTS
+        for variable, value in copy_context().items()
+    )
+
+
+def rename_task_run(context: Any, name: str) -> None:
+    """Give the task run of a TaskRunContext another name. The server takes it from the run's next state.
+
+    Prefect names a run at its start only, when nobody knows yet which document it will be in trouble with.
+    """
+    context.task_run.name = name
+
+
+def instances_of(kept: type[T]) -> list[T]:
+    """Return the instances of a class of which Prefect keeps one a key: EventsWorker, SubprocessASGIServer."""
+    return list(kept._instances.values())  # type: ignore[attr-defined]
+
+
+def drop_queued(worker: Any) -> int:
+    """Forget what an EventsWorker was still to send, and return how much: at exit it would try each for seconds."""
+    dropped = 0
+    try:
+        while True:
+            worker._queue.get_nowait()
+            dropped += 1
+    except Empty:
+        return dropped
+
+
+def server_started_by(server: type[T], start: Callable[[Any], Any]) -> type[T]:
+    """Return SubprocessASGIServer with another way to start its process: its own writes to the caller's terminal."""
+    return type(f"Our{server.__name__}", (server,), {"_run_uvicorn_command": start})
+
+
+def is_prefects(handler: object) -> bool:
+    """Return whether a signal's handler is Prefect's, which aborts a flow run where it stands."""
+    return getattr(handler, "__module__", "").startswith("prefect.")
+
+
+# --- rdflib -----------------------------------------------------------------------------------------------------------
+
+
+def syntax_problem(error: Any) -> tuple[int, str]:
+    """Return the line and the reason of a BadSyntax; its text holds both among much else, and counts lines otherwise."""
+    return error._str[: error._i].count(b"\n") + 1, error._why
+
+
+def line_of_parser(traceback: TracebackType | None) -> int | None:
+    """Return the line that the Turtle parser stood at, which only its frames know where it raised no BadSyntax."""
+    line = None
+    for text, position in _frames(traceback):
+        if isinstance(text, bytes) and isinstance(position, int):
+            line = text[:position].count(b"\n") + 1
+        elif isinstance(text, str) and isinstance(position, int):
+            line = text[:position].count("\n") + 1
+    return line
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[tuple[object, object]]:
+    while traceback is not None:
+        found = traceback.tb_frame.f_locals
+        yield found.get("argstr"), found.get("i")
+        traceback = traceback.tb_next
+
+
+# --- fsspec -----------------------------------------------------------------------------------------------------------
+
+
+def parent_of(system: Any, path: str) -> str:
+    """Return the folder of a path by the rules of its file system; fsspec has no public word for it."""
+    return str(system._parent(path))
