@@ -15,16 +15,29 @@ from compat.recording.recorder import Recorder
 from tasks.lanes import DocumentsUnfinishedError, Lane
 
 
-def work_lane(lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
+class LaneWork:
+    """A lane with what its documents are worked on with: what the task gets, and nothing beside it.
+
+    A plain class, since Prefect walks through parameters that are collections, dataclasses or models: an extractor that is
+    one would be read while other lanes change it.
+    """
+
+    def __init__(self, lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
+        self.lane = lane
+        self.recorder = recorder
+        self.extractor = extractor
+
+
+def work_lane(work: LaneWork) -> None:
     """Try one document after another. Raises DocumentsUnfinishedError to be called again, DocumentsFailedError at the end."""
-    lanes = lane.lanes
+    lane, lanes, recorder = work.lane, work.lane.lanes, work.recorder
     while True:
         with lanes.in_order:
             document_id = lanes.take(lane)
             if document_id is None:
                 break
             started = recorder.start(document_id)
-        lanes.settle(lane, document_id, recorder.work(started, extractor))
+        lanes.settle(lane, document_id, recorder.work(started, work.extractor))
     lanes.rest(lane)
 
 
@@ -35,8 +48,8 @@ def another_attempt_is_due(_task: Task[Any, Any], _task_run: TaskRun, state: Sta
 
 
 def _run_name() -> str:
-    lane: Lane = task_run.get_parameters()["lane"]
-    return lane.name
+    work: LaneWork = task_run.get_parameters()["work"]
+    return work.lane.name
 
 
 @task(
@@ -51,15 +64,15 @@ def _run_name() -> str:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def extract_documents(lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
+def extract_documents(work: LaneWork) -> None:
     """Work on a lane's documents; Prefect's retries are the next attempts of those that failed."""
     try:
-        work_lane(lane, recorder, extractor)
+        work_lane(work)
     finally:
-        rename_task_run(TaskRunContext.get(), lane.name)
+        rename_task_run(TaskRunContext.get(), work.lane.name)
 
 
-def extraction_task(policy: RetryPolicy) -> Task[[Lane, Recorder, Extractor], None]:
+def extraction_task(policy: RetryPolicy) -> Task[[LaneWork], None]:
     """Return the task with the retries of a policy."""
     # A list for the activity's waits; Prefect refuses one of more than 50, and rounds don't wait.
     waits = list(policy.delays) if policy.owner == "activity" else 0

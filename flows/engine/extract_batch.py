@@ -31,7 +31,7 @@ from flows.engine.embedded import use_embedded_server
 from flows.engine.stops import STOPS
 from flows.host import find_host
 from flows.host.flow_run import final_state
-from tasks.extract import extraction_task
+from tasks.extract import LaneWork, extraction_task
 from tasks.lanes import DocumentsFailedError, Lane, Lanes, Places, Rounds
 from tasks.resolve import resolve_entities
 
@@ -184,7 +184,7 @@ def run_lanes(lanes: Lanes, places: int, recorder: Recorder, extractor: Extracto
 
     def submit(place: int) -> None:
         lane = Lane(lanes, place, places)
-        at_work[lane] = task.submit(lane, recorder, extractor)
+        at_work[lane] = task.submit(LaneWork(lane, recorder, extractor))
 
         def note_end(_: PrefectFuture[None]) -> None:
             # Also where its body died; the others must not wait for it.

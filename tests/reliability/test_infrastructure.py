@@ -4,6 +4,8 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,27 @@ def test_a_server_that_goes_away_in_the_middle_costs_the_batch_nothing(
     assert (result.total_documents, result.success_count) == (30, 30)
     assert result == Store.from_settings().result("alone")
     assert type(flows.get_status("alone")).__name__ == "Completed"
+
+
+class Untouched(set[str]):
+    """Fails whoever looks through it."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("Prefect looks through an extractor that other threads change")
+
+
+@dataclass
+class DataclassExtractor(faults.ScriptedExtractor):
+    """An extractor in the form of those collections that Prefect walks through where they are parameters."""
+
+    seen: set[str] = field(default_factory=Untouched)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_prefect_leaves_an_extractor_alone_that_is_a_dataclass(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    environment.setenv("KNOWLEDGE_EXTRACTOR", f"{__name__}:DataclassExtractor")
+    assert flows.run_batch(request_of([faults.document("a")], batch_id="untouched"), "engine").success_count == 1
+    assert row_input("untouched")["executionMode"] == "engine"
 
 
 @pytest.mark.usefixtures("prefect_server")
