@@ -2,5 +2,5 @@
 
 import logging
 
-# A library is silent unless its user wants to hear it.
+# A library logs nothing unless its user asks for it.
 logging.getLogger("knowledge_batch").addHandler(logging.NullHandler())

@@ -134,10 +134,10 @@ class InvalidStateTransitionError(Refused):
 
 
 class OtherInputError(InvalidStateTransitionError):
-    """The batch's id bears other input than this; what is stored under it is somebody else's, or from before a change."""
+    """The batch id was used with other input before."""
 
     attempted_state: str = "Pending"
-    hint: str | None = "this id bears other input; choose another batch id"
+    hint: str | None = "this id was used with other input; choose another batch id"
 
 
 class OntologyParseError(Refused):
@@ -299,7 +299,7 @@ class ActivityFailedError(KnowledgeBatchError):
 
 
 class ExtractorOutputError(KnowledgeBatchError):
-    """An extractor returned what is no ExtractionResult, or what can't be kept. Transient: a model may do better next time."""
+    """An extractor's result isn't an ExtractionResult, or can't be stored. Transient: a model may do better next time."""
 
     terminal = False
     reason: str
@@ -359,7 +359,7 @@ class StoredError:
         return f"{name}: {self.message}" if self.message else name
 
     def restore(self) -> Exception:
-        """An error of the same class. One whose class is gone comes back as RuntimeError with the same text."""
+        """Return an error of the same class. One whose class is gone comes back as RuntimeError with the same text."""
         module, _, name = self.class_path.partition(":")
         try:
             kind: object = import_module(module)
@@ -386,7 +386,7 @@ class ReplayedError(Exception):
 
 
 def is_terminal(error: BaseException) -> bool:
-    """Whether another attempt can't change this error."""
+    """Return whether another attempt can't change this error."""
     try:
         return bool(getattr(error, "terminal", False))
     except Exception:  # a property of a foreign class; an error that can't say is tried again

@@ -51,7 +51,7 @@ def retry_owner(policy: str) -> RetryOwner:
 
 
 def retry_policy(config: BatchConfig, base_seconds: float = 1.0) -> RetryPolicy:
-    """The retry policy of a batch."""
+    """Return the retry policy of a batch."""
     owner, sequential = _RULES[config.failure_policy]
     delays = (0.0,) * config.max_retries if owner == "orchestrator" else tuple(wait * base_seconds for wait in ACTIVITY_WAITS)
     return RetryPolicy(owner, delays, sequential)
@@ -67,5 +67,5 @@ def next_round(attempts: Mapping[str, int]) -> list[str]:
 
 
 def terminal_status(successes: int, failures: int) -> Literal["completed", "failed"]:
-    """What a batch ends as: failed only where every document that was tried failed."""
+    """Return a batch's terminal status: failed only if every document that was tried failed."""
     return "failed" if failures and not successes else "completed"

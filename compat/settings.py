@@ -70,7 +70,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings now. Raises InvalidInputError that names the variable."""
+        """Return the settings now. Raises InvalidInputError that names the variable."""
         try:
             return cls(**_OVER_THE_ENVIRONMENT.get())
         except ValidationError as error:
@@ -82,5 +82,5 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """The store's URL. Makes no folder; whoever opens the database does."""
+        """The store's URL. The folder is made when the database is opened."""
         return self.database_url or f"sqlite:///{self.home / 'knowledge.db'}"

@@ -52,7 +52,7 @@ def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) 
     Raises:
         InvalidInputError: A field, the mode or a setting is wrong; nothing was written.
         BatchAlreadyRunningError: Another run holds this batch id.
-        InvalidStateTransitionError: The id bears other input, or has failed (resume it) or was cancelled.
+        InvalidStateTransitionError: The id was used with other input, or the batch has failed (resume it) or was cancelled.
         BatchInfrastructureError: Database or Prefect failed; what finished is stored and can be resumed.
     """
     return _run_to_result(BatchParams.parse(params), mode)

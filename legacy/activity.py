@@ -5,7 +5,7 @@ from compat.recording.recorder import Outcome, Recorder, Started
 
 
 def run_activity(recorder: Recorder, document_id: str, started: Started | Outcome, extractor: Extractor) -> Outcome:
-    """Tries a document, whose first attempt has begun, until it has an outcome; waits as the policy's owner `activity` does.
+    """Try a document, whose first attempt has begun, until it has an outcome; waits as the policy's owner `activity` does.
 
     A document that has its outcome already is replayed from it: the extractor isn't called.
     """

@@ -13,7 +13,7 @@ from tasks.extraction import resolve
 
 
 def run(recorder: Recorder, extractor: Extractor) -> None:
-    """Works through what is missing of a batch and ends it.
+    """Work through what is missing of a batch and end it.
 
     Raises BatchInfrastructureError or LeaseLostError where the store fails or another one holds the batch.
     """
@@ -53,7 +53,7 @@ _POLICIES = {
 
 
 def _each(recorder: Recorder, document_ids: Collection[str], work: Callable[[str, Started | Outcome], Outcome]) -> list[Outcome]:
-    """Works on up to `concurrency` documents at a time. An error of the machinery stops the rest and is raised."""
+    """Work on up to `concurrency` documents at a time. An error of the machinery stops the rest and is raised."""
     line, in_order = iter(document_ids), Lock()
 
     def next_document() -> Outcome:

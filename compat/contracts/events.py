@@ -29,7 +29,7 @@ class Tagged(Payload):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
-        """The member of this union that ``data`` is, chosen by its ``_tag``."""
+        """Return the member of this union that ``data`` is, chosen by its ``_tag``."""
         for kind in cls.__subclasses__():
             if data.get("_tag") == f"{kind.union}.{kind.__name__}":
                 return kind.model_validate(data)

@@ -8,7 +8,7 @@ from compat.contracts.payload import Confidence, Payload
 
 
 class PipelineConfig(Payload):
-    """What an extractor is told besides the text and the ontology."""
+    """What an extractor gets besides the text and the ontology."""
 
     document_id: str
     organization_id: str
@@ -30,7 +30,7 @@ class Mention(Payload):
 
 
 class Evidence(Payload):
-    """Where in the document a relation is said."""
+    """Where in the document a relation is stated."""
 
     text: str
     start_char: int = Field(0, ge=0)
@@ -50,7 +50,7 @@ class Entity(Payload):
 
     @property
     def name(self) -> str:
-        """The canonical name where there is one, else the mention."""
+        """The canonical name if there is one, else the mention."""
         return self.canonical_name or self.mention
 
 
@@ -83,7 +83,7 @@ class Relation(Payload):
 
 
 class GraphStats(Payload):
-    """Sizes of a graph, and the relations dropped because an end of theirs is no entity."""
+    """Sizes of a graph, and the number of relations dropped because an end isn't an entity."""
 
     entity_count: int = 0
     relation_count: int = 0

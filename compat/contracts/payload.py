@@ -46,7 +46,7 @@ Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def utc_now() -> datetime:
-    """The time now, with its zone."""
+    """Return the time now, with its zone."""
     return datetime.now(UTC)
 
 

@@ -62,7 +62,7 @@ class Baseline:
         )
 
     def above_noise(self, found: Findings) -> tuple[Findings, int]:
-        """The differences that legacy's own noise doesn't explain, and how many it does.
+        """Return the differences that legacy's own noise doesn't explain, and how many it does.
 
         A column's differences are noise where the baseline saw that column differ, and the lower end of their rate's
         interval isn't above the upper end of the baseline's: both rates are samples, the smaller the less they say.
@@ -88,7 +88,7 @@ class Baseline:
 
 
 def measure(subject: Subject, runs: int, pairs: Sequence[Findings]) -> Baseline:
-    """The baseline of what pairs of legacy's own runs were found to differ in."""
+    """Return the baseline of what pairs of legacy's own runs were found to differ in."""
     differing: Counter[str] = Counter()
     by_document: Counter[str] = Counter()
     compared: Counter[str] = Counter()

@@ -122,11 +122,11 @@ class Findings:
         return self.counts.total()
 
     def by_risk(self) -> dict[Risk, int]:
-        """How many differences each risk has; 0 for those without."""
+        """Return how many differences each risk has; 0 for those without."""
         return {risk: sum(count for group, count in self.counts.items() if group[0] == risk) for risk in RISKS}
 
     def by_document(self) -> dict[str, int]:
-        """How many differences each document has that has any."""
+        """Return the number of differences of each document that has any."""
         found: Counter[str] = Counter()
         for (_, _, document_id), count in self.counts.items():
             if document_id is not None:
@@ -147,7 +147,7 @@ class Findings:
 
 
 def compare_pairs(pairs: Iterable[tuple[Frames, Frames]], rules: Rules, today: date) -> Findings:
-    """Compares both sides of a batch, block by block."""
+    """Compare both sides of a batch, block by block."""
     found = Findings()
     for legacy, engine in pairs:
         for name in KEYS:
@@ -163,7 +163,7 @@ def compare_pairs(pairs: Iterable[tuple[Frames, Frames]], rules: Rules, today: d
 
 
 def compare(legacy: Frames, engine: Frames, rules: Rules, today: date) -> list[Difference]:
-    """All that differs, frame by frame in the order of `KEYS`. Rows are found by key, never by position."""
+    """Return all that differs, frame by frame in the order of `KEYS`. Rows are found by key, never by position."""
     return [difference for name in KEYS for difference in _compare_frame(name, legacy[name], engine[name], rules, today)]
 
 
@@ -237,7 +237,7 @@ def _without(frame: pd.DataFrame, keys: Sequence[str], left_out: Set[tuple[str, 
 
 
 def _reordered(legacy: pd.DataFrame, engine: pd.DataFrame) -> set[str]:
-    """Documents whose events are the same ones in another order."""
+    """Return documents whose events are the same ones in another order."""
     one, other = _sequences(legacy), _sequences(engine)
     return {
         document_id
@@ -295,7 +295,7 @@ def _text(value: Any) -> str | None:
 
 
 def _shown(value: Any, start: int = 0) -> str | None:
-    """A value as text, of a long one what stands around ``start``."""
+    """Return a value as text; of a long one, the part around ``start``."""
     text = _text(value)
     if text is None or len(text) <= SHOWN:
         return text

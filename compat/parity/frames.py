@@ -29,7 +29,7 @@ Records = list[dict[str, Any]]
 
 
 def frames(records: Mapping[str, Records]) -> Frames:
-    """A frame for each of `KEYS`; those without records are empty."""
+    """Return a frame for each of `KEYS`; those without records are empty."""
     return {name: _frame(name, records.get(name, [])) for name in KEYS}
 
 

@@ -183,7 +183,7 @@ def check(
 
 
 def is_fresh(report: ParityReport, now: datetime, current: Versions, max_age: timedelta) -> bool:
-    """Whether a report is young enough and speaks of today's code, schema and Prefect."""
+    """Return whether a report is recent enough and of the present code, schema and Prefect."""
     then = report.versions
     same = (then.code, then.schema, then.prefect) == (current.code, current.schema, current.prefect)
     return same and -CLOCKS <= now - report.created_at <= max_age
@@ -254,7 +254,7 @@ def _lacking(risk: Risk, batches: Sequence[ParityReport], min_batches: int, want
 
 
 def upper_bound(hits: int, trials: int, confidence: float = 0.95) -> float:
-    """The one-sided upper bound of a rate after Clopper and Pearson: the rate at which so few hits have a chance of 5 %."""
+    """Return the one-sided upper bound of a rate (Clopper and Pearson): the rate at which so few hits have a chance of 5 %."""
     if trials == 0 or hits >= trials:
         return 1.0
     low, high = hits / trials, 1.0

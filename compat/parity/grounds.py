@@ -26,26 +26,26 @@ from compat.store.sql import IDS, blocks
 
 
 def why_not(batch: BatchRecord) -> str | None:
-    """Why a batch is no ground for comparing the engine with it: the engine had a hand in it, or it did not run to its end."""
+    """Return why a batch can't be compared with the engine: the engine took part in it, or it didn't run to its end."""
     if not batch.ended:
         return "it has not ended"
     if Mode.ENGINE in (batch.mode, batch.rolled_back_from):
         return "the engine had a hand in it, and can't be compared with itself"
     if batch.status == RowStatus.CANCELLED:
-        return "it was cancelled: what it left undone is no ground for comparison"
+        return "it was cancelled: so it can't be compared"
     if batch.status == RowStatus.FAILED and batch.error != ALL_FAILED:
         return f"it did not run to its end: {batch.error}"
     return None
 
 
 def is_resumed(store: Store, before: BatchRecord) -> bool:
-    """Whether the batch was taken up again since ``before`` was read."""
+    """Return whether the batch was taken up again since ``before`` was read."""
     now = store.batch(before.batch_id)
     return (now.generation, now.holder_token) != (before.generation, before.holder_token)
 
 
 def ended_early(store: Store, batch_id: str) -> str | None:
-    """Why a shadow did not run to its end: somebody ended it. None where it did, or is not there any more."""
+    """Return why a shadow run ended early, or None if it ran to its end or is no longer stored."""
     try:
         batch = store.batch(batch_id)
     except BatchNotFoundError:
@@ -64,7 +64,7 @@ def documents_hash(store: Store, batch_id: str) -> str:
 
 
 def clear(store: Store, batch_id: str) -> None:
-    """Takes a batch out of a shadow's namespace, so that its next shadow starts from nothing.
+    """Delete a batch from the shadow namespace, so that its next shadow run starts afresh.
 
     Raises BatchAlreadyRunningError where a shadow of it is at work.
     """

@@ -48,12 +48,12 @@ _RISK_OF_COLUMN: Mapping[tuple[str, str], Risk] = {
 
 
 def risk_of(frame: str, column: str | None) -> Risk:
-    """The one table of risks, asked."""
+    """Return whether a difference belongs to a risk."""
     return _RISK_OF_COLUMN.get((frame, column or ""), _RISK_OF_FRAME[frame])
 
 
 def frames_of(risk: Risk) -> set[str]:
-    """The frames in which a risk would show: a batch that has no row in any of them is no evidence for it."""
+    """Return the frames in which a risk would show; a batch without a row in any of them is no evidence for it."""
     own = {frame for frame, of in _RISK_OF_FRAME.items() if of == risk}
     # R2 has columns in other risks' frames only.
     return own or {frame for (frame, _), of in _RISK_OF_COLUMN.items() if of == risk}

@@ -216,7 +216,7 @@ class AttemptWriter:
         return "failed" if exhausted else "unfinished"
 
     def stopped(self, started: Started, duration_ms: int) -> Outcome:
-        """The extractor left the document because the batch is to end: no attempt is counted, and its number is used again."""
+        """Undo an attempt that the extractor left because the batch is to end: it isn't counted, and its number is used again."""
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
             self.store.held_by(connection, self.claim)
             values = {"status": "skipped", "error": "stopped: the batch was to end", "completed_at": utc_now()}
@@ -264,7 +264,7 @@ class AttemptWriter:
                 insert_or_ignore(connection, TapeRow, row)
 
     def _best_effort(self, connection: Connection, started: Started, what: str) -> AbstractContextManager[None]:
-        """A document's own execution row, or its tape, may be missing; the document goes on."""
+        """Let a document go on without its own execution row, or its tape, if either can't be written."""
         return best_effort(connection, f"batch {self.claim.batch_id}, document {started.document_id}: its {what}")
 
     def _write_mentions(self, connection: Connection, started: Started, entities: Iterable[Entity]) -> None:
@@ -300,7 +300,7 @@ class AttemptWriter:
 
 
 def mention_id(extraction: str, entity: Entity, number: int) -> str:
-    """The id of an entity's mention, by its number among them."""
+    """Return the id of an entity's mention, by its number among them."""
     return derived_id("knowledge_mention_record", extraction, entity.id, str(number))
 
 

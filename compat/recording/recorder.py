@@ -165,7 +165,7 @@ class Recorder:
             return {row.document_id: row.attempts for row in connection.execute(query)}
 
     def any_failed(self) -> bool:
-        """Whether some document has failed for good; under abort-all that ends the batch."""
+        """Return whether some document has failed for good; under abort-all that ends the batch."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
             query = select(DocumentOutcome.document_id).where(
@@ -240,7 +240,7 @@ class Recorder:
                 yield stored.extraction_id, stored.document_id, entity
 
     def finish(self) -> RowStatus:
-        """The terminal event, then the terminal row. Returns what the row says.
+        """Write the terminal event, then the terminal row. Return the row's status.
 
         A batch that was interrupted before all was done ends as failed and can be resumed, unless
         the interruption was how Prefect cancels.
@@ -257,7 +257,7 @@ class Recorder:
         return self.store.finish(self.claim)
 
     def _is_unresolved(self) -> bool:
-        """Whether entities are still to be resolved; a stop between the last document and that leaves it to a resume."""
+        """Return whether entities are still to be resolved; after a stop before that, a resume does it."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
             told = events.is_told(connection, claim.batch_id, f"resolution:{claim.generation}:completed")
@@ -283,7 +283,7 @@ class Recorder:
             log.debug("batch %s, document %s: its progress was not told", self.claim.batch_id, started.document_id, exc_info=True)
 
     def attempt(self, document_id: str, extractor: Extractor) -> Outcome:
-        """Tries a document once, unless it has its outcome already or the batch is stopping.
+        """Try a document once, unless it has its outcome already or the batch is stopping.
 
         Which attempt it is, and whether another is left, is read from the store: a batch that was
         killed and goes on elsewhere keeps every document's budget. ``unfinished`` asks the runtime

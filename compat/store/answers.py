@@ -40,7 +40,7 @@ class Answers:
         self._database = database
 
     def find(self, keys: Sequence[str], since: float = 0.0) -> dict[str, Answer]:
-        """Those of the keys that are answered, not before the moment ``since``."""
+        """Return those of the keys that are answered, not before the moment ``since``."""
         found = {}
         with self._database.read() as connection:
             for some in blocks(keys, 500):
@@ -50,7 +50,7 @@ class Answers:
         return found
 
     def ask(self, key: str, model: str, batch_id: str, batch_holder: str, since: float = 0.0) -> Answer | Turn | None:
-        """The answer, or the right to ask for it; None where another one is asking: come again.
+        """Return the answer, or the right to ask for it; None if another one is asking, in which case try again later.
 
         A run that holds the batch takes over at once from one that held it before, which is dead or has lost it.
         """
@@ -74,30 +74,30 @@ class Answers:
         return Turn(key, token)
 
     def renew(self, tokens: Sequence[str]) -> None:
-        """Says that the calls behind these tokens are still being made."""
+        """Say that the calls behind these tokens are still being made."""
         with self._database.write() as connection:
             until = seconds_now(connection) + HOLD_SECONDS
             for some in blocks(tokens, 500):
                 connection.execute(update(ModelAnswer).where(ModelAnswer.holder.in_(some)).values(held_until=until))
 
     def give_back(self, turn: Turn) -> None:
-        """Lets another one ask."""
+        """Give up the right to ask."""
         with self._database.write() as connection:
             give_back(connection, turn)
 
     def count_unused_answers(self, moment: datetime) -> int:
-        """How many answers nobody has used since."""
+        """Return how many answers weren't used since."""
         with self._database.read() as connection:
             return len(connection.execute(select(ModelAnswer.key).where(*_unused(moment))).all())
 
     def prune_answers(self, moment: datetime) -> int:
-        """Deletes the answers that nobody has used since. Returns how many."""
+        """Delete the answers that weren't used since. Return how many."""
         with self._database.write() as connection:
             return int(connection.execute(delete(ModelAnswer).where(*_unused(moment))).rowcount)
 
 
 def keep(connection: Connection, turn: Turn, answer: Answer) -> None:
-    """Writes an answer, in the caller's transaction. It counts also where another one has taken the turn since: it is paid."""
+    """Write an answer, in the caller's transaction. It is paid for, so it is kept even after losing the turn."""
     now = seconds_now(connection)
     values = {"output": answer.output, "tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
     connection.execute(
@@ -114,7 +114,7 @@ def give_back(connection: Connection, turn: Turn) -> None:
 
 
 def note_use(connection: Connection, keys: Iterable[str]) -> None:
-    """Keeps these answers from being pruned as unused."""
+    """Keep these answers from being pruned as unused."""
     now = seconds_now(connection)
     for some in blocks(keys, 500):
         connection.execute(update(ModelAnswer).where(ModelAnswer.key.in_(some)).values(used_at=now))

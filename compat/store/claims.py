@@ -66,12 +66,12 @@ class Claims:
     def claim(
         self, params: Request, decision: Decision, batch_id: str | None = None, companion: Companion | None = None
     ) -> Claim | None:
-        """Writes the batch, under its own id or the one given, and holds it; None where its result is stored already.
+        """Write the batch, under its own id or the one given, and hold it; None if its result is stored already.
 
         Exactly one caller wins, across threads, processes and machines: the winner is whoever
         inserts the run's row. What ``companion`` writes comes and goes with the claim; where it fails the batch goes on
         without it. Raises BatchAlreadyRunningError where another one holds it,
-        OtherInputError where the id bears other input, InvalidStateTransitionError where it has ended otherwise, and
+        OtherInputError if the id was used with other input, InvalidStateTransitionError where it has ended otherwise, and
         BatchInfrastructureError (``batch_create_execution``) where the database fails.
         """
         batch_id = batch_id or params.batch_id or new_id("knowledge_batch_execution")
@@ -116,7 +116,7 @@ class Claims:
             )
 
     def resume(self, batch_id: str, decision: Decision, companion: Companion | None = None) -> Claim:
-        """Holds a failed batch, or one whose holder is dead, to do what is missing.
+        """Hold a failed batch, or one whose holder is dead, so that the caller can do what is missing.
 
         Failed documents get a new generation of attempts; the events that no longer hold are
         superseded. Raises BatchNotFoundError, BatchAlreadyRunningError, or
@@ -164,7 +164,7 @@ class Claims:
             return _take(connection, run, decision, generation, companion)
 
     def hand_over(self, claim: Claim, to: Mode, reason: str) -> Claim:
-        """The same batch in another runtime's hands, with a token that shuts the first one out.
+        """Hand the batch to another runtime, with a new token that locks the first one out.
 
         The row's input says ``executionMode``, ``rolledBackFrom`` and ``rollbackReason``. Raises
         LeaseLostError where the claim no longer holds.
@@ -181,7 +181,7 @@ class Claims:
             return _take(connection, run, Decision(to, f"rolled back from {claim.mode}: {reason}"), claim.generation)
 
     def held(self, batch_id: str, holder_token: str) -> Claim:
-        """The claim behind a token, for a runtime that was handed only the two. Raises LeaseLostError."""
+        """Return the claim behind a token, for a runtime that was handed only the two. Raises LeaseLostError."""
         with infrastructure(batch_id, "batch_run_dispatch"), self._database.read() as connection:
             try:
                 run = record.find(connection, batch_id, self._lease_seconds)
@@ -204,7 +204,7 @@ class Claims:
     # --- Lease ------------------------------------------------------------------------------------------------------
 
     def heartbeat(self, claim: Claim) -> Signals:
-        """Renews the lease and reads what others want of this batch."""
+        """Renew the lease and read what others have requested of this batch."""
         with self._database.write() as connection:
             cancel = connection.execute(
                 update(BatchRun)
@@ -217,7 +217,7 @@ class Claims:
     # --- Ends -------------------------------------------------------------------------------------------------------
 
     def finish(self, claim: Claim) -> RowStatus:
-        """Ends a batch by what its documents came to, or as cancelled where that was asked for. Returns the row's status.
+        """End a batch by its documents' outcomes, or as cancelled if that was requested. Return the row's status.
 
         Raises LeaseLostError where the claim no longer holds.
         """
@@ -232,11 +232,11 @@ class Claims:
         return status
 
     def fail(self, claim: Claim, reason: str) -> RowStatus:
-        """Ends a batch whose machinery failed; it can be resumed. A claim that no longer holds changes nothing."""
+        """End a batch whose machinery failed; it can be resumed. A claim that no longer holds changes nothing."""
         return self.abandon(claim.batch_id, claim.holder_token, reason)
 
     def cancel(self, batch_id: str) -> None:
-        """Asks for the end of a batch. Where nobody holds it, it ends here and now.
+        """Request the cancellation of a batch. If nobody holds it, it ends at once.
 
         Raises BatchNotFoundError, or InvalidStateTransitionError where it has ended already.
         """
@@ -252,7 +252,7 @@ class Claims:
                 ends.end(connection, run, RowStatus.CANCELLED, CANCELLED_BY_USER)
 
     def reconcile(self, batch_id: str, reason: str | None = None) -> RowStatus:
-        """Writes down what a dead batch has come to: failed, or cancelled where that was asked for. Returns the row's status.
+        """Write the end of a dead batch: failed, or cancelled if that was requested. Return the row's status.
 
         A live batch is left alone, and so is one that has ended: of many who reconcile, one writes.
 
@@ -268,7 +268,7 @@ class Claims:
             return ends.end_abandoned(connection, run, reason or run.interrupted)
 
     def abandon(self, batch_id: str, holder_token: str | None, reason: str) -> RowStatus:
-        """Ends a batch whose holder is known to be gone, before its lease runs out. Returns the row's status.
+        """End a batch whose holder is known to be gone, before its lease runs out. Return the row's status.
 
         ``holder_token`` is that holder's; where another one has taken the batch since, nothing is changed.
         """
@@ -279,7 +279,7 @@ class Claims:
             return ends.end_abandoned(connection, run, reason)
 
     def note_flow_run(self, claim: Claim, flow_run_id: str) -> None:
-        """Keeps which flow run serves the batch, for whoever asks Prefect about it."""
+        """Store which flow run serves the batch."""
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self._database.write() as connection:
             self.held_by(connection, claim)
             connection.execute(update(BatchRun).where(BatchRun.batch_id == claim.batch_id).values(flow_run_id=flow_run_id))
@@ -300,7 +300,7 @@ def _take(
         .values(holder_token=token, heartbeat_at=clock(), generation=generation)
         # Whoever takes the batch serves it in another flow run, or in none.
         .values(mode=decision.mode.value, mode_reason=decision.reason, flow_run_id=None)
-        # Also where somebody resumed it elsewhere: what the engine has done of it is no ground for comparison.
+        # Also if somebody resumed it elsewhere: a batch that the engine took part in can't be compared.
         .values(rolled_back_from=run.mode if Mode.ENGINE == run.mode != decision.mode else run.rolled_back_from)
     )
     claim = replace(_claim_of(run, token), generation=generation, mode=decision.mode)

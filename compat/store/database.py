@@ -41,7 +41,7 @@ class Database:
     """An engine with the two kinds of transaction that the store needs."""
 
     def __init__(self, url: str, namespace: str | None = None, upgrade: bool = False) -> None:
-        """Opens the database, or a namespace of it.
+        """Open the database, or a namespace of it.
 
         Args:
             url: As SQLAlchemy has it. Raises InvalidInputError where it can't be one.
@@ -81,7 +81,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Reads that wait for no writer. Each statement sees what was committed before it. Raises StoreUnavailableError."""
+        """Open a connection for reading, which waits for no writer. Raises StoreUnavailableError."""
         with one_face(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
@@ -96,7 +96,7 @@ _opening = Lock()
 
 
 def database(url: str, namespace: str | None = None) -> Database:
-    """The database of this URL, or a namespace of it, opened once a process; a forked child opens its own."""
+    """Return the database of this URL, or a namespace of it, opened once a process; a forked child opens its own."""
     with _opening:
         return _database(url, namespace, os.getpid())
 
@@ -111,16 +111,16 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 def parse_url(address: str) -> URL:
-    """An address as SQLAlchemy has it, with the driver that comes with us where PostgreSQL's names none.
+    """Return an address as SQLAlchemy has it, with the driver that comes with us where PostgreSQL's names none.
 
     Raises ValueError that says what is wrong with it.
     """
     try:
         url = make_url(address)
     except ArgumentError:
-        raise ValueError("is no database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
+        raise ValueError("is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
     except ValueError:
-        raise ValueError("its port is no number; write HOST:5432, and a / or @ of a password as %2F and %40") from None
+        raise ValueError("its port is not a number; write HOST:5432, and a / or @ of a password as %2F and %40") from None
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 

@@ -14,7 +14,7 @@ from compat.store.sql import IDS, blocks
 
 
 def end(connection: Connection, run: BatchRecord, status: RowStatus, error: str | None) -> RowStatus:
-    """The terminal event, then the terminal rows, unless the batch has ended: the first terminal status stands."""
+    """Write the terminal event, then the terminal rows, unless the batch has ended: the first terminal status stands."""
     if run.ended:
         return RowStatus(run.status)
     attempted = run.finished_documents

@@ -23,7 +23,7 @@ PROGRESS = "progress:"
 
 
 def emit(connection: Connection, key: str, event: BatchEvent, document_id: str | None = None) -> None:
-    """Adds an event to the log, unless one of this key is there. Best effort: a failure is logged and changes nothing else.
+    """Add an event to the log, unless one with this key is there. Best effort: a failure is logged and changes nothing else.
 
     Belongs in the transaction of what it tells. Taking the next number locks the batch's run, so
     numbers become visible in order and a follower misses none.
@@ -48,7 +48,7 @@ def emit(connection: Connection, key: str, event: BatchEvent, document_id: str |
 
 
 def is_told(connection: Connection, batch_id: str, key: str) -> bool:
-    """Whether the log has the event of this key."""
+    """Return whether the log has the event of this key."""
     query = select(BatchEventRow.sequence).where(BatchEventRow.batch_id == batch_id, BatchEventRow.key == key)
     return connection.execute(query).first() is not None
 
@@ -66,7 +66,7 @@ def stored_events(database: Database, batch_id: str, after: int = -1) -> list[tu
 
 
 def follow(database: Database, batch_id: str, goes_on: Callable[[], bool]) -> Iterator[BatchEvent]:
-    """The events of a batch from the first on, up to the terminal one, or until ``goes_on`` says that none will come."""
+    """Yield the events of a batch from the first on, up to the terminal one, or until ``goes_on`` returns False."""
     after = -1
     while True:
         # Asked before reading: what was written before it turned false is still read.

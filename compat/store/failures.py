@@ -58,7 +58,7 @@ def best_effort(connection: Connection, what: str) -> Iterator[None]:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database, or the connection to it, is gone or broken, whatever was asked of it."""
+    """Return whether the database, or the connection to it, is gone or broken, whatever was asked of it."""
     cause = first_cause(error)
     if not isinstance(cause, DBAPIError):
         # Of the rest, a value that could not be sent is the statement's; a pool without a free connection is an outage.
@@ -77,7 +77,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether a database that works can't keep a value: another value would have been kept."""
+    """Return whether a database that works can't keep a value: another value would have been kept."""
     if is_outage(error):
         return False
     cause = first_cause(error)

@@ -39,7 +39,7 @@ def keep_members(connection: Connection, batch_id: str, members: Sequence[tuple[
 
 
 def count(database: Database, *batch_ids: str) -> dict[str, int]:
-    """How many canonical entities each of the batches has; those that have none stored are left out."""
+    """Return how many canonical entities each of the batches has; those that have none stored are left out."""
     query = (
         select(CanonicalRow.batch_id, func.count()).where(CanonicalRow.batch_id.in_(batch_ids)).group_by(CanonicalRow.batch_id)
     )
@@ -48,12 +48,12 @@ def count(database: Database, *batch_ids: str) -> dict[str, int]:
 
 
 def counted(entity_count: int, canonical: int | None) -> str:
-    """How many entities a batch has, in words; ``canonical`` is None where they aren't merged."""
+    """Return how many entities a batch has, in words; ``canonical`` is None where they aren't merged."""
     return f"{entity_count} in documents, not merged" if canonical is None else f"{canonical} ({entity_count} in documents)"
 
 
 def entities(database: Database, batch_id: str) -> Iterator[CanonicalEntity]:
-    """The batch's canonical entities in their order, a block of them in memory at a time; none where it isn't resolved."""
+    """Yield the batch's canonical entities in their order, a block of them in memory at a time; none where it isn't resolved."""
     for row in _rows(database, batch_id):
         yield CanonicalEntity(
             id=row.id,
@@ -66,7 +66,7 @@ def entities(database: Database, batch_id: str) -> Iterator[CanonicalEntity]:
 
 
 def fingerprint(database: Database, batch_id: str) -> str:
-    """What tells the canonical entities of a batch from others: how many they are, and a hash of all that is stored of them."""
+    """Return the number of a batch's canonical entities and a hash of them, to tell whether they have changed."""
     digest, count = hashlib.sha256(), 0
     for row in _rows(database, batch_id):
         values = [row.position, row.id, row.name, row.types, row.attributes, row.confidence, row.entity_count]
@@ -88,7 +88,7 @@ def _rows(database: Database, batch_id: str) -> Iterator[Row[Any]]:
 
 
 def members(database: Database, batch_id: str, document_ids: Sequence[str]) -> dict[tuple[str, str], str]:
-    """The canonical ids by ``(document_id, entity_id)`` of some documents' entities."""
+    """Return the canonical ids by ``(document_id, entity_id)`` of some documents' entities."""
     query = select(CanonicalMember.document_id, CanonicalMember.entity_id, CanonicalMember.canonical_id)
     query = query.where(CanonicalMember.batch_id == batch_id, CanonicalMember.document_id.in_(document_ids))
     with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
@@ -96,7 +96,7 @@ def members(database: Database, batch_id: str, document_ids: Sequence[str]) -> d
 
 
 def ontologies(database: Database, batch_id: str) -> Iterator[str]:
-    """The texts of the ontologies that the batch's documents are read by, each once, in the order of the request."""
+    """Yield the texts of the ontologies that the batch's documents are read by, each once, in the order of the request."""
     first = func.min(BatchDocument.position)
     used = select(BatchDocument.ontology_hash).where(BatchDocument.batch_id == batch_id)
     with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
@@ -106,14 +106,14 @@ def ontologies(database: Database, batch_id: str) -> Iterator[str]:
 
 
 def texts(database: Database, batch_id: str, document_ids: Sequence[str]) -> dict[str, str]:
-    """The texts of some documents by their ids."""
+    """Return the texts of some documents by their ids."""
     query = select(BatchDocument.document_id, BatchDocument.text).where(BatchDocument.batch_id == batch_id)
     with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
         return dict(connection.execute(query.where(BatchDocument.document_id.in_(document_ids))).tuples().all())
 
 
 def content_hashes(database: Database, batch_id: str, document_ids: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of some documents' texts by their ids."""
+    """Return the SHA-256 of some documents' texts by their ids."""
     query = select(BatchDocument.document_id, BatchDocument.content_hash).where(BatchDocument.batch_id == batch_id)
     with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
         return dict(connection.execute(query.where(BatchDocument.document_id.in_(document_ids))).tuples().all())

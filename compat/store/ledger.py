@@ -67,7 +67,7 @@ class CallTotals:
         return self.tokens_in + self.tokens_out
 
     def cost(self, price_in: float | None, price_out: float | None) -> float | None:
-        """What the tokens cost at these prices of a million; None without prices. Cached tokens count in full: an upper bound."""
+        """Return the tokens' cost at these prices per million, or None without prices; an upper bound."""
         if price_in is None or price_out is None:
             return None
         return (self.tokens_in * price_in + self.tokens_out * price_out) / 1_000_000
@@ -93,7 +93,7 @@ class Ledger:
         self._database = database
 
     def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None:
-        """Writes a call that was made, and its answer where it is one to keep, in one transaction; the turn ends with it."""
+        """Write a call, and its answer if it is to be kept, in one transaction, which also gives up the right to ask."""
         with self._database.write() as connection:
             connection.execute(insert(ModelCall).values(_row(call)))
             if answer is None:
@@ -102,7 +102,7 @@ class Ledger:
                 keep(connection, turn, answer)
 
     def record_stored(self, calls: Sequence[Call]) -> None:
-        """Writes that these answers came from the store."""
+        """Write that these answers came from the store."""
         if calls:
             with self._database.write() as connection:
                 connection.execute(insert(ModelCall), [_row(call) for call in calls])
@@ -115,14 +115,14 @@ class Ledger:
             return int(connection.execute(select(spent).where(ModelCall.batch_id == batch_id, _MADE)).scalar_one())
 
     def calls(self, batch_id: str) -> Iterator[Call]:
-        """A batch's calls in the order that they were written."""
+        """Yield a batch's calls in the order that they were written."""
         query = select(ModelCall).where(ModelCall.batch_id == batch_id).order_by(ModelCall.created_at, ModelCall.id)
         with self._database.read() as connection:
             for row in connection.execute(query):
                 yield Call(**{name: value for name, value in row._mapping.items() if name != "id"})
 
     def totals(self, batch_id: str) -> CallTotals:
-        """What a batch's calls came to; zeros where it made none."""
+        """Return the totals of a batch's calls; zeros if it made none."""
         earlier = aliased(ModelCall)
         # Of two rows of one answer the later one was paid twice; the id settles which of two of one moment is later.
         before = (earlier.created_at < ModelCall.created_at) | (
@@ -162,13 +162,13 @@ class Ledger:
             return [Repeated(*row) for row in connection.execute(query)]
 
     def count_calls_before(self, moment: datetime) -> int:
-        """How many calls were made before."""
+        """Return how many calls were made before."""
         with self._database.read() as connection:
             query = select(func.count()).select_from(ModelCall).where(ModelCall.created_at < moment)
             return int(connection.execute(query).scalar_one())
 
     def prune_calls(self, moment: datetime) -> int:
-        """Deletes the calls that were made before. Returns how many."""
+        """Delete the calls that were made before. Returns how many."""
         with self._database.write() as connection:
             return int(connection.execute(delete(ModelCall).where(ModelCall.created_at < moment)).rowcount)
 
@@ -186,7 +186,7 @@ def _row(call: Call) -> dict[str, object]:
 
 
 def _storable(text: str | None) -> str | None:
-    """A model may write what a database can't keep."""
+    """Return a text without what a database can't store, which a model may have written."""
     if text is None:
         return None
     return text[:_MOST_REPLY].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

@@ -33,7 +33,7 @@ class Limiter:
         self._database = database
 
     def take(self, limits: Limits, batch_id: str, tokens: int) -> float:
-        """Takes one request of so many tokens. Returns 0 where it may go at once, else the seconds until the next look.
+        """Take one request of so many tokens. Return 0 if it may go at once, else the seconds until the next try.
 
         Requests and tokens leak at their rate a minute. Of several batches that wait, the one whose last turn is longest
         ago goes first, so a batch of a thousand chunks doesn't hold up one of three.
@@ -77,7 +77,7 @@ class Limiter:
             return 0.0 if until is None else min(max(until - seconds_now(connection), 0.0), LOOK_SECONDS)
 
     def pause(self, limits: Limits, seconds: float) -> None:
-        """Holds back every request until then: the provider said so."""
+        """Hold back every request until then, as the provider asked."""
         with self._database.write() as connection:
             insert_or_ignore(connection, ModelLimit, {"key": limits.key})
             until = seconds_now(connection) + seconds
@@ -92,7 +92,7 @@ class Limiter:
             )
 
     def correct(self, limits: Limits, tokens: int) -> None:
-        """Adds the tokens that a request took beyond what was taken for it; fewer where negative."""
+        """Add the tokens that a request used beyond its reservation; negative if it used fewer."""
         if limits.tokens_per_minute and tokens:
             moved = ModelLimit.next_tokens_at + 60 * tokens / limits.tokens_per_minute
             with self._database.write() as connection:

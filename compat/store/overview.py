@@ -32,7 +32,7 @@ class Overview:
 
 
 def overview(store: Store, batch_id: str, most: int = 100) -> Overview:
-    """The batch with at most ``most`` of its documents. Raises BatchNotFoundError, or BatchInfrastructureError."""
+    """Return the batch with at most ``most`` of its documents. Raises BatchNotFoundError, or BatchInfrastructureError."""
     batch = store.batch(batch_id)
     with infrastructure(batch_id, "batch_get_status"), store.database.read() as connection:
         return Overview(batch, _documents(connection, batch_id, most))

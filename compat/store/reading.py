@@ -81,7 +81,7 @@ class DocumentAttempts:
     attempts: tuple[Attempt, ...]
 
     def by_generation(self) -> dict[int, list[Attempt]]:
-        """The attempts under each budget: a resume gives a failed document its budget anew."""
+        """Return the attempts under each budget: a resume gives a failed document its budget anew."""
         generations: dict[int, list[Attempt]] = {}
         for attempt in self.attempts:
             generations.setdefault(attempt.generation, []).append(attempt)
@@ -146,27 +146,27 @@ class Reader:
             return record.find(connection, batch_id, self.lease_seconds)
 
     def state(self, batch_id: str) -> BatchState:
-        """Where the batch stands. One that lost its holder is reported failed, whatever its row still says.
+        """Return where the batch stands. A batch whose holder died is reported as failed, even if its row says otherwise.
 
         Raises what ``batch`` raises.
         """
         return self.batch(batch_id).state
 
     def has_ended(self, batch_id: str) -> bool:
-        """Whether the batch's row bears a terminal status. Raises BatchNotFoundError."""
+        """Return whether the batch's row has a terminal status. Raises BatchNotFoundError."""
         return self.batch(batch_id).ended
 
     def config(self, batch_id: str) -> BatchConfig:
-        """How the batch is worked through. Raises BatchNotFoundError."""
+        """Return how the batch is worked through. Raises BatchNotFoundError."""
         return self.batch(batch_id).config
 
     def unfinished(self) -> list[BatchRecord]:
-        """The batches whose rows bear no terminal status, oldest first."""
+        """Return the batches without a terminal status, the oldest first."""
         with self.database.read() as connection:
             return record.unfinished(connection, self.lease_seconds)
 
     def result(self, batch_id: str) -> BatchResult:
-        """The BatchResult as the outcomes stand now: documents in the order of the request, those without an outcome left out."""
+        """Return the BatchResult of the present outcomes, in the order of the request, without documents that have none."""
         query = (
             select(DocumentOutcome)
             .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
@@ -195,7 +195,7 @@ class Reader:
         )
 
     def extractions(self, batch_id: str) -> Iterator[StoredExtraction]:
-        """The extracted documents in the order of the request, a block of them in memory at a time. Raises BatchNotFoundError."""
+        """Yield the extracted documents in the order of the request, a block in memory at a time. Raises BatchNotFoundError."""
         query = (
             select(DocumentOutcome, BatchRun.organization_id)
             .join(BatchRun, BatchRun.batch_id == DocumentOutcome.batch_id)
@@ -222,7 +222,7 @@ class Reader:
     def extracted(
         self, organization_id: str, ontology_hash: str, content_hashes: Sequence[str], batch_id: str | None
     ) -> set[str]:
-        """Those of the contents that an older batch of the organization has extracted by this ontology.
+        """Return those of the contents that an older batch of the organization has extracted with this ontology.
 
         Older than the batch named, where it is there already: asked again, it gets the same answer.
         """
@@ -242,13 +242,13 @@ class Reader:
             return set(connection.execute(query).scalars())
 
     def request(self, batch_id: str) -> "StoredRequest":
-        """The request that the batch was started with. Raises BatchNotFoundError."""
+        """Return the request that the batch was started with. Raises BatchNotFoundError."""
         batch = self.batch(batch_id)
         documents = StoredDocuments(self.database, batch_id, batch.total_documents)
         return StoredRequest(batch_id, batch.organization_id, batch.ontology_id, documents, batch.config)
 
     def ontologies_hash(self, batch_id: str) -> str:
-        """What tells the ontologies of a batch from those of another."""
+        """Return a hash of the batch's ontologies."""
         query = select(BatchDocument.ontology_hash).where(BatchDocument.batch_id == batch_id).distinct()
         with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
             return content_hash("\n".join(sorted(connection.execute(query).scalars())))
@@ -266,7 +266,7 @@ class Reader:
         return found
 
     def attempts(self, batch_id: str | None = None) -> Iterator[DocumentAttempts]:
-        """The attempts of every document that was tried, of one batch or of all, batch by batch. Raises BatchNotFoundError."""
+        """Yield the attempts of every document, of one batch or of all, batch by batch. Raises BatchNotFoundError."""
         batches = select(BatchExecution.id, BatchExecution.config).order_by(BatchExecution.created_at, BatchExecution.id)
         if batch_id is not None:
             batches = batches.where(BatchExecution.id == batch_id)
@@ -278,7 +278,7 @@ class Reader:
                 yield from _attempts(connection, batch.id, BatchConfig.model_validate(batch.config))
 
     def summaries(self, limit: int = 50) -> list[BatchSummary]:
-        """The newest batches first. One that lost its holder reads failed."""
+        """Return the newest batches first. One whose holder died is reported as failed."""
         with self.database.read() as connection:
             batches = record.newest(connection, self.lease_seconds, limit)
             merged = select(CanonicalRow.batch_id, func.count()).where(CanonicalRow.batch_id.in_(b.batch_id for b in batches))
@@ -338,12 +338,12 @@ def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Ite
 
 
 def document_execution_id(batch_id: str, document_id: str) -> str:
-    """The id of a document's execution row."""
+    """Return the id of a document's execution row."""
     return derived_id("knowledge_workflow_execution", batch_id, document_id)
 
 
 def extraction_id(batch_id: str, document_id: str) -> str:
-    """The id of one document's extraction."""
+    """Return the id of one document's extraction."""
     return derived_id("knowledge_extraction", batch_id, document_id)
 
 

@@ -97,7 +97,7 @@ class BatchRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether its row bears a terminal status."""
+        """Whether its row has a terminal status."""
         return self.status in TERMINAL
 
     @property
@@ -189,7 +189,7 @@ def newest(connection: Connection, lease_seconds: float, limit: int) -> list[Bat
 
 
 def unfinished(connection: Connection, lease_seconds: float) -> list[BatchRecord]:
-    """Return the batches whose rows bear no terminal status, the oldest first."""
+    """Return the batches without a terminal status, the oldest first."""
     query = _query().where(BatchExecution.status.not_in(TERMINAL)).order_by(BatchRun.created_at)
     return _records(connection.execute(query).all(), lease_seconds)
 

@@ -58,7 +58,7 @@ def find(database: Database, batch_id: str) -> ShadowRequest | None:
 
 
 def waiting(database: Database) -> list[ShadowRequest]:
-    """Wishes of ended batches that nobody has submitted, or tried to."""
+    """Return the shadow requests of ended batches that nobody has submitted or tried to submit."""
     query = (
         select(ShadowSubmission)
         .join(BatchExecution, BatchExecution.id == ShadowSubmission.batch_id)

@@ -56,23 +56,23 @@ class Store:
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> "Store":
-        """The store that the environment names. Raises InvalidInputError for a setting or URL that can't be used."""
+        """Return the store that the environment names. Raises InvalidInputError for a setting or URL that can't be used."""
         settings = settings or Settings.load()
         return cls(database(settings.url), settings.lease_seconds)
 
     @classmethod
     def of_shadows(cls, settings: Settings | None = None) -> "Store":
-        """The store of shadow runs: the same tables in a namespace of their own, where no old reader looks."""
+        """Return the store of shadow runs: the same tables in their own namespace, where no old reader looks."""
         settings = settings or Settings.load()
         return cls(database(settings.url, SHADOW), settings.lease_seconds)
 
     def switches(self) -> Mapping[str, str]:
-        """The stored switches by name: ``mode`` and ``demotion`` where they are set."""
+        """Return the stored switches by name: ``mode`` and ``demotion``, if they are set."""
         with self.database.read() as connection:
             return {row.name: row.value for row in connection.execute(select(Switch.name, Switch.value))}
 
     def set_switch(self, name: str, value: str | None) -> None:
-        """Sets a switch for every process, from the next batch on; None takes it away."""
+        """Set a switch for every process, from the next batch on; None takes it away."""
         with self.database.write() as connection:
             if value is None:
                 connection.execute(Switch.__table__.delete().where(Switch.name == name))  # type: ignore[attr-defined]

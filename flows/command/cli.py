@@ -407,7 +407,7 @@ class LogFile(logging.Handler):
 
 
 def main() -> None:
-    """The command. Errors of ours become one line on stderr and their exit code."""
+    """Run the command. Our own errors become one line on stderr and an exit code."""
     _keep_the_terminal_ours()
     try:
         app(prog_name="knowledge-batch", standalone_mode=True)

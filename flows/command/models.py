@@ -47,7 +47,7 @@ def print_estimate(request: Request, settings: Settings, format: str) -> None:
 
 
 def _store_if_there(settings: Settings) -> ModelStore | None:
-    """The store, unless opening it would make its file."""
+    """Return the store, or None if opening it would create its file."""
     url = make_url(settings.url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
@@ -55,7 +55,7 @@ def _store_if_there(settings: Settings) -> ModelStore | None:
 
 
 def call_rows(store: Store, batch_id: str, settings: Settings) -> list[tuple[str, str]]:
-    """What a batch's calls came to, as rows of a table; none where it called no model."""
+    """Return the totals of a batch's calls as rows of a table; none if it called no model."""
     totals = ModelStore(store.database).totals(batch_id)
     if not (totals.made or totals.stored):
         return []
@@ -67,7 +67,7 @@ def call_rows(store: Store, batch_id: str, settings: Settings) -> list[tuple[str
 
 
 def totals_json(totals: CallTotals, settings: Settings) -> dict[str, object]:
-    """The same as JSON."""
+    """Return the totals of a batch's calls as JSON."""
     cost = totals.cost(settings.llm_price_in, settings.llm_price_out)
     return {
         "made": totals.made,
@@ -88,7 +88,7 @@ def calls(batch_id: BatchId, format: Format = "table") -> None:
     check_format(format)
     settings = Settings.load()
     store = Store.from_settings(settings)
-    # Raises where there is no such batch.
+    # Raises if there is no such batch.
     store.state(batch_id)
     models = ModelStore(store.database)
     if format == "json":

@@ -22,7 +22,7 @@ cutover_app = typer.Typer(help="Whether the engine may take over.", no_args_is_h
 
 
 class ReportNotFoundError(NotFound):
-    """A batch that nobody has compared yet."""
+    """The batch hasn't been compared yet."""
 
     batch_id: str
     reason: str

@@ -56,7 +56,7 @@ _SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 def summary(batch: BatchRecord, canonical: int | None = None, head: str = "") -> str:
-    """A batch in Markdown: status, counts, time, mode and why, the commands to go on with, and the head of its graph.
+    """Return a batch in Markdown: status, counts, time, mode and why, the commands to go on with, and the head of its graph.
 
     ``canonical`` is how many entities those of its documents were merged to, None where they weren't.
     """
@@ -83,7 +83,7 @@ def summary(batch: BatchRecord, canonical: int | None = None, head: str = "") ->
 
 
 def table(shown: Overview) -> list[dict[str, str]]:
-    """A row a document, failures first; the last row counts those that are left out."""
+    """Return a row per document, failures first; the last row counts those that are left out."""
     rows = [_row(line) for line in shown.documents]
     left_out = shown.batch.finished_documents - len(rows)
     if left_out > 0:
@@ -93,7 +93,7 @@ def table(shown: Overview) -> list[dict[str, str]]:
 
 
 def percent(batch: BatchRecord, under_way: float = 0.0) -> float:
-    """Documents with an outcome, and what is done of those under way, 0 to 100; an empty batch that has ended is done."""
+    """Return documents with an outcome, and what is done of those under way, 0 to 100; an empty batch that has ended is done."""
     if batch.total_documents == 0:
         return 100.0 if batch.status in TERMINAL else 0.0
     # A document may have got its outcome since it was last heard of.
@@ -101,7 +101,7 @@ def percent(batch: BatchRecord, under_way: float = 0.0) -> float:
 
 
 def line(event: BatchEvent) -> tuple[int, str] | None:
-    """The log level and line of an event that is worth one; it bears the ids of batch and document."""
+    """Return the log level and line of an event, with the ids of batch and document; None for events without a line."""
     match event:
         case BatchCreated(total_documents=total):
             return logging.INFO, f"batch {event.batch_id}: created with {total} documents"
@@ -133,12 +133,12 @@ def _row(document: DocumentLine) -> dict[str, str]:
 
 
 def is_standing() -> bool:
-    """Whether Prefect's server is one that stays, and not the embedded one of this process."""
+    """Return whether Prefect's server is a standing one, and not the embedded one of this process."""
     return bool(PREFECT_API_URL.value())
 
 
 def tell(batch: BatchRecord, what: str) -> None:
-    """Emits ``knowledge.batch.<what>`` about the resource ``knowledge.batch.<id>``, for automations."""
+    """Emit ``knowledge.batch.<what>`` about the resource ``knowledge.batch.<id>``, for automations."""
     counts = {"completedDocuments": batch.completed_documents, "failedDocuments": batch.failed_documents}
     emit_event(
         event=f"knowledge.batch.{what}",
@@ -154,7 +154,7 @@ def tell(batch: BatchRecord, what: str) -> None:
 
 
 def tell_of(store: Store, batch_id: str, what: str) -> None:
-    """Emits an event about a batch as it stands, where a server that stays would keep it. Never raises."""
+    """Emit an event about a batch as it is now, if there is a standing server. Never raises."""
     if not is_standing():
         return
     try:
@@ -168,7 +168,7 @@ def tell_of(store: Store, batch_id: str, what: str) -> None:
 
 @contextmanager
 def publish_progress(store: Store, batch_id: str) -> Iterator[None]:
-    """Shows the batch at the flow run that this is called in, while the block runs and once more at its end.
+    """Show the batch on the flow run that this is called in, while the block runs and once more at its end.
 
     Does nothing without a standing server, and nothing within a block that shows the batch already.
     """
@@ -259,7 +259,7 @@ class _Shower:
         self._create(client, "table", "batch-documents", json.dumps(table(seen)), "Its documents, failures first.")
 
     def _head(self, batch: BatchRecord) -> str:
-        """The head of the graph, where it takes no longer than a moment to make."""
+        """Return the head of the graph, if it can be made in a moment."""
         if not 0 < batch.completed_documents <= MOST_PICTURED:
             return ""
         from flows.graph import head

@@ -55,7 +55,7 @@ _TOOLS = {".graphml": tools.write_graphml, ".json": tools.write_node_link, ".cyp
 
 
 def export(store: Store, batch_ids: Sequence[str], file: Path, options: Options | None = None, merge: bool = True) -> Written:
-    """Writes the graph of the batches, whole or not at all.
+    """Write the graph of the batches, whole or not at all.
 
     Raises BatchNotFoundError, or InvalidInputError for an ending that names no format, or a folder that isn't there.
     """
@@ -64,7 +64,7 @@ def export(store: Store, batch_ids: Sequence[str], file: Path, options: Options 
 
 
 def check(file: Path) -> str:
-    """The ending that names the file's format, in any case. Raises InvalidInputError where none does."""
+    """Return the ending that names the file's format, upper or lower case. Raises InvalidInputError if there is none."""
     ending = next((each for each in sorted(FORMATS, key=len, reverse=True) if file.name.lower().endswith(each)), None)
     if ending is None:
         known = ", ".join(f"{each} ({name})" for each, name in FORMATS.items())
@@ -75,7 +75,7 @@ def check(file: Path) -> str:
 
 
 def write(graph: MergedGraph, file: Path, options: Options) -> Written:
-    """Writes a graph that is there already, in the format of the file's ending."""
+    """Write a graph that was read already, in the format of the file's ending."""
     ending = check(file)
     files: tuple[Path, ...] = (file,)
     if ending == ".neo4j.csv" or (options.tables and ending in (".csv", ".parquet")):

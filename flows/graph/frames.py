@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def graph_of(*batch_ids: str) -> "KnowledgeGraphView":
-    """The merged graph of a batch, or of several that are merged in this order.
+    """Return the merged graph of a batch, or of several that are merged in this order.
 
     Raises BatchNotFoundError; InvalidInputError where no batch is named.
     """
@@ -31,15 +31,15 @@ class KnowledgeGraphView:
         self._graph = graph
 
     def entities(self) -> "pd.DataFrame":
-        """A row an entity: ``id``, ``name``, ``type`` and its label, all ``types``, in how many documents, and so on."""
+        """Return a row per entity: ``id``, ``name``, ``type`` and its label, all ``types``, in how many documents, and so on."""
         return _frame(tables.nodes(self._graph), tables.NODES)
 
     def relations(self) -> "pd.DataFrame":
-        """A row a triple, to an entity or to a literal (no ``objectId``), with the quote of its most certain statement."""
+        """Return a row per triple, to an entity or a literal (no ``objectId``), with the quote of its most certain statement."""
         return _frame(tables.edges(self._graph), tables.EDGES)
 
     def rdf(self) -> "rdflib.Dataset":
-        """The merged graph as default graph; documents' own graphs, evidence and provenance as named ones."""
+        """Return the merged graph as default graph; documents' own graphs, evidence and provenance as named ones."""
         import rdflib
 
         from tasks.extraction.syntaxes import quiet_terms
@@ -67,7 +67,7 @@ class KnowledgeGraphView:
         return graph
 
     def save(self, path: str | Path, *, evidence: bool = False, tables: bool = False, raw: bool = False) -> export.Written:
-        """Writes a file in the format of its ending, as ``knowledge-batch export`` does with these options."""
+        """Write a file in the format of its ending, as ``knowledge-batch export`` does with these options."""
         return export.write(self._graph, Path(path), export.Options(evidence, tables, raw))
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ MOST, SENTENCE = 8, 160
 
 
 def markdown(graph: MergedGraph) -> str:
-    """A picture and two tables; empty where the graph is."""
+    """Return a picture and two tables, or an empty text for an empty graph."""
     if not graph.count("node"):
         return ""
     picture = base64.b64encode(svg(graph, most=40).encode()).decode()

@@ -9,7 +9,7 @@ NODE, GAP = 60.0, 90.0
 
 
 def places(size: int, edges: Sequence[tuple[int, int]]) -> list[Place]:
-    """A place for each of the nodes 0 to ``size - 1``, the same each time; around 60 units apart."""
+    """Return a place for each of the nodes 0 to ``size - 1``, always the same, about 60 units apart."""
     import rustworkx
 
     graph = rustworkx.PyGraph(multigraph=False)
@@ -29,7 +29,7 @@ def places(size: int, edges: Sequence[tuple[int, int]]) -> list[Place]:
 
 
 def _island(rustworkx: object, graph: object, island: Sequence[int]) -> list[Place]:
-    """The island's nodes around its middle."""
+    """Return the island's nodes around its middle."""
     if len(island) == 1:
         return [(0.0, 0.0)]
     part = graph.subgraph(list(island))  # type: ignore[attr-defined]
@@ -49,7 +49,7 @@ def _island(rustworkx: object, graph: object, island: Sequence[int]) -> list[Pla
 
 
 def _free(radius: float, taken: Sequence[tuple[float, float, float]]) -> Place:
-    """The middle of the first free circle of this radius on a spiral around the first island; wider than it is high."""
+    """Return the middle of the first free circle of this radius on a spiral around the first island; wider than it is high."""
     if not taken:
         return 0.0, 0.0
     step = 0

@@ -151,7 +151,7 @@ class MergedGraph:
     """The graph of batches, each thing once. ``is_merged`` says whether entities were merged across documents at all."""
 
     def __init__(self, store: Store, batch_ids: Sequence[str], merge: bool = True) -> None:
-        """Reads the batches, in this order.
+        """Read the batches, in this order.
 
         Args:
             store: Where they are.
@@ -178,21 +178,21 @@ class MergedGraph:
     # --- What is read ---------------------------------------------------------------------------------------------------
 
     def count(self, table: str) -> int:
-        """How many rows ``node``, ``edge``, ``statement``, ``document`` or ``mention`` has."""
+        """Return how many rows ``node``, ``edge``, ``statement``, ``document`` or ``mention`` has."""
         return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
 
     def own_entities(self) -> int:
-        """How many entities the documents have, each its own."""
+        """Return how many entities the documents have, each its own."""
         return int(self._database.execute("SELECT coalesce(sum(entities), 0) FROM node").fetchone()[0])
 
     def nodes(self, where: str = "", parameters: Sequence[Any] = ()) -> Iterator[Node]:
-        """The nodes by their first mention, or as the SQL of ``where`` has them."""
+        """Yield the nodes by their first mention, or as the SQL of ``where`` has them."""
         rows = self.rows(f"SELECT * FROM node {where or 'ORDER BY n'}", parameters)  # noqa: S608
         for row in rows:
             yield Node(row[0], row[1], row[2], tuple(json.loads(row[3])), json.loads(row[4]), *row[5:])
 
     def edges(self, where: str = "", parameters: Sequence[Any] = ()) -> Iterator[Edge]:
-        """The edges by subject, predicate and object, or as the SQL of ``where`` has them."""
+        """Yield the edges by subject, predicate and object, or as the SQL of ``where`` has them."""
         rows = self.rows(
             "SELECT e, edge.subject, s.id, s.name, predicate, edge.object, o.id, coalesce(o.name, literal), datatype,"  # noqa: S608
             " edge.confidence, edge.documents FROM edge JOIN node s ON s.n = edge.subject LEFT JOIN node o ON o.n = edge.object"
@@ -203,7 +203,7 @@ class MergedGraph:
             yield Edge(*row)
 
     def evidence(self, edge: Edge) -> Iterator[Evidence]:
-        """What documents say of an edge, in the order of the documents."""
+        """Yield what documents say of an edge, in the order of the documents."""
         literal = edge.object_name if edge.object is None else None
         rows = self.rows(
             "SELECT batch_id, document_id, extraction_id, start, end, quote, chunk, confidence, subject_id, object_id"
@@ -215,7 +215,7 @@ class MergedGraph:
             yield Evidence(*row)
 
     def mentions(self, node: Node) -> Iterator[Evidence]:
-        """Where documents name a node, in the order of the documents."""
+        """Yield where documents name a node, in the order of the documents."""
         rows = self.rows(
             "SELECT batch_id, document_id, extraction_id, start, end, quote, chunk, confidence, entity_id, NULL"
             " FROM mention JOIN document USING (d) WHERE n = ? ORDER BY d, start, end, mention.rowid",
@@ -225,20 +225,20 @@ class MergedGraph:
             yield Evidence(*row)
 
     def documents(self) -> Iterator[Document]:
-        """The extracted documents, in the order of the request."""
+        """Yield the extracted documents, in the order of the request."""
         for row in self.rows("SELECT * FROM document ORDER BY d"):
             number, batch_id, document_id, extraction_id, organization_id, content_hash, started_at, ended_at = row
             moments = datetime.fromisoformat(started_at), datetime.fromisoformat(ended_at)
             yield Document(number, batch_id, document_id, extraction_id, organization_id, content_hash, *moments)
 
     def relations(self, document: Document) -> Iterator[Stated]:
-        """What a document states, in its own order."""
+        """Yield what a document states, in its own order."""
         columns = "subject_id, predicate, object_id, literal, datatype, confidence, start, end, quote, chunk"
         for row in self.rows(f"SELECT {columns} FROM statement WHERE d = ? ORDER BY rowid", (document.number,)):  # noqa: S608
             yield Stated(*row)
 
     def extractions(self) -> Iterator[tuple[Document, StoredExtraction, dict[str, tuple[str, str]]]]:
-        """Each document with its extraction and the canonical id and name of each of its own entities, by their ids."""
+        """Yield each document with its extraction and the canonical id and name of each of its own entities, by their ids."""
         documents = self.documents()
         for batch_id in self.batch_ids:
             for extraction, document in zip(self.store.extractions(batch_id), documents, strict=False):
@@ -246,7 +246,7 @@ class MergedGraph:
                 yield document, extraction, {own: (id, name) for own, id, name in self.rows(query, (document.number,))}
 
     def read_sentences(self) -> None:
-        """Adds the table ``sentence`` of all documents, where it isn't there yet: what a quote stands in."""
+        """Add the table ``sentence`` of all documents, unless it exists: the sentences around quotes."""
         if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sentence'").fetchone():
             return
         self._database.execute('CREATE TABLE sentence (d INTEGER, start INTEGER, "end" INTEGER, text TEXT)')
@@ -262,12 +262,12 @@ class MergedGraph:
         self._database.execute("CREATE INDEX sentence_place ON sentence (d, start)")
 
     def label(self, iri: str) -> str:
-        """A class's or property's label by the batches' ontologies; where there is none, its local name in words."""
+        """Return a class's or property's label from the batches' ontologies; without one, its local name in words."""
         row = self._database.execute("SELECT text FROM label WHERE iri = ?", (iri,)).fetchone()
         return str(row[0]) if row else local_name(iri)
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
-        """The rows of a query over the tables ``node``, ``edge``, ``statement``, ``mention``, ``document``, ``label``."""
+        """Return the rows of a query over the tables ``node``, ``edge``, ``statement``, ``mention``, ``document``, ``label``."""
         return iter(self._database.execute(query, parameters))
 
     # --- How it is made -------------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ class MergedGraph:
                     self._add_graph(number, extraction.result, places)
 
     def _resolved(self) -> Resolution | None:
-        """Adds the canonical entities: those that are stored, or where several batches are merged, or one isn't, made now."""
+        """Add the canonical entities: the stored ones, or, for several batches or one that isn't resolved, new ones."""
         if not self._merging:
             return None
         first = self._merging[0]
@@ -340,7 +340,7 @@ class MergedGraph:
         )
 
     def _add_own(self, document_id: str, entity: Entity) -> int:
-        """Adds a document's own entity as a node; extractors may use one id in several documents."""
+        """Add a document's own entity as a node; extractors may use one id in several documents."""
         taken = self._database.execute("SELECT 1 FROM node WHERE id = ?", (entity.id,)).fetchone()
         id = derived_id("knowledge_entity", document_id, entity.id) if taken else entity.id
         attributes = {key: [value] for key, value in entity.attributes.items()}
@@ -417,7 +417,7 @@ _PREFIX = re.compile(r"""(?:@prefix|PREFIX|xmlns:)\s*([\w.-]*)\s*[:=]\s*[<"']([^
 
 
 def local_name(iri: str) -> str:
-    """The last part of an IRI in words: ``https://example.org/a#birthPlace`` is ``birth place``."""
+    """Return the last part of an IRI in words: ``https://example.org/a#birthPlace`` is ``birth place``."""
     last = re.split(r"[#/:]", iri.rstrip("#/:"))[-1]
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", last)
     return " ".join(words if len(words) == 1 else [word.lower() if not word.isupper() else word for word in words]) or last

@@ -23,7 +23,7 @@ _ESCAPED = {ord(each): f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"}
 
 
 def write_page(graph: MergedGraph, file: TextIO, first: int = FIRST, most: int = MOST) -> int:
-    """Writes the page. Returns the number of nodes in it."""
+    """Write the page. Returns the number of nodes in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -48,7 +48,7 @@ def _hash(text: str) -> str:
 
 
 def _data(graph: MergedGraph, first: int, most: int) -> Iterator[str]:
-    """The page's data as JSON, in parts."""
+    """Yield the page's data as JSON, in parts."""
     graph.read_sentences()
     most_connected = "ORDER BY degree DESC, documents DESC, n LIMIT ?"
     index = {node.number: place for place, node in enumerate(graph.nodes(most_connected, (most,)))}
@@ -88,7 +88,7 @@ def _json(value: Any) -> str:
 
 
 def _pairs(graph: MergedGraph, first: int) -> list[tuple[int, int]]:
-    """The edges among the nodes that are shown at first, by their places."""
+    """Return the edges among the nodes that are shown at first, by their places."""
     query = (
         "WITH shown AS (SELECT n, row_number() OVER (ORDER BY degree DESC, documents DESC, n) - 1 AS place FROM node"
         " ORDER BY degree DESC, documents DESC, n LIMIT ?)"
@@ -99,13 +99,13 @@ def _pairs(graph: MergedGraph, first: int) -> list[tuple[int, int]]:
 
 
 def _classes(graph: MergedGraph) -> dict[str, int]:
-    """The nodes' main classes and how many have each, the commonest first."""
+    """Return the nodes' main classes and how many have each, the commonest first."""
     query = "SELECT coalesce(json_extract(types, '$[0]'), '') AS iri, count(*) FROM node GROUP BY iri ORDER BY 2 DESC, 1"
     return dict(graph.rows(query))
 
 
 def _facts(graph: MergedGraph, node: Node) -> list[list[Any]]:
-    """What is known of a node beside its edges to others: attributes and literals, with the sentences of the latter."""
+    """Return a node's attributes and literals, the latter with their sentences."""
     found: list[list[Any]] = [[key, str(value), []] for key, values in node.attributes.items() for value in values]
     for edge in graph.edges("WHERE edge.subject = ? AND edge.object IS NULL ORDER BY e", (node.number,)):
         said = _sentences(graph, *_OF_LITERAL, (edge.subject, edge.predicate, edge.object_name, edge.datatype))
@@ -123,7 +123,7 @@ _OF_LITERAL = ("statement", "q.subject = ? AND q.predicate = ? AND q.object IS N
 
 
 def _sentences(graph: MergedGraph, table: str, where: str, parameters: Sequence[Any]) -> list[list[str]]:
-    """Where it is said, the most certain of each document: document, and the sentence before, in and after the quote."""
+    """Return the most certain place of each document: the document, and its sentence before, in and after the quote."""
     query = (
         "SELECT document_id, q.start, q.end, q.quote, s.start, s.text, max(q.confidence)"  # noqa: S608 - of this module
         f" FROM {table} q JOIN document USING (d) LEFT JOIN sentence s ON s.d = q.d AND s.start <= q.start AND s.end > q.start"

@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 
 
 def svg(graph: MergedGraph, most: int = MOST) -> str:
-    """The most connected entities, at most so many, with their relations, coloured by class, with a legend."""
+    """Return the most connected entities, at most so many, with their relations, coloured by class, with a legend."""
     connected = list(graph.nodes("WHERE degree > 0 ORDER BY degree DESC, documents DESC, n LIMIT ?", (most,)))
     # What stands alone is left out, unless all do.
     nodes = connected or list(graph.nodes("ORDER BY documents DESC, n LIMIT ?", (most,)))
@@ -70,7 +70,7 @@ def _colour(number: int) -> str:
 
 
 def _fitted(spots: list[Place]) -> list[Place]:
-    """The places stretched over the picture, beside the legend."""
+    """Return the places stretched over the picture, beside the legend."""
     if not spots:
         return []
     xs, ys = [x for x, _ in spots], [y for _, y in spots]
@@ -80,7 +80,7 @@ def _fitted(spots: list[Place]) -> list[Place]:
 
 
 def _room(name: str, x: float, y: float, radius: float, taken: list[Box]) -> Place | None:
-    """Where a name fits beside its node: below, above, right or left; None where it fits nowhere."""
+    """Return where a name fits beside its node: below, above, right or left; None if it fits nowhere."""
     half = len(name) * 3.1 + 2
     for dx, dy in ((0, radius + 12), (0, -radius - 4), (radius + half + 3, 4), (-radius - half - 3, 4)):
         box = (x + dx - half, y + dy - 10, x + dx + half, y + dy + 3)

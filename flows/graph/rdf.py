@@ -130,12 +130,12 @@ def write_rdf_xml(graph: MergedGraph, file: TextIO, evidence: bool, named: bool)
 
 
 def xml_text(text: str) -> str:
-    """A text without the characters that XML 1.0 forbids, each replaced by U+FFFD."""
+    """Return a text without the characters that XML 1.0 forbids, each replaced by U+FFFD."""
     return _NOT_XML.sub("\ufffd", text)
 
 
 def entity_iri(id: str) -> str:
-    """The IRI of an entity."""
+    """Return the IRI of an entity."""
     return _beep("entity", id)
 
 
@@ -143,7 +143,7 @@ def entity_iri(id: str) -> str:
 
 
 def _blocks(graph: MergedGraph, evidence: bool, named: bool) -> Iterator[Block]:
-    """All subjects with their statements: those of the default graph, then those of each named graph in turn."""
+    """Yield all subjects with their statements: those of the default graph, then those of each named graph in turn."""
     yield from _default(graph)
     if evidence or named:
         yield from _evidence(graph)
@@ -169,7 +169,7 @@ def _default(graph: MergedGraph) -> Iterator[Block]:
 
 
 def _terms(graph: MergedGraph) -> Iterator[str]:
-    """The classes and properties that the graph uses, sorted."""
+    """Return the classes and properties that the graph uses, sorted."""
     query = "SELECT value FROM node, json_each(node.types) UNION SELECT predicate FROM edge ORDER BY 1"
     return (str(row[0]) for row in graph.rows(query))
 
@@ -186,7 +186,7 @@ def _evidence(graph: MergedGraph) -> Iterator[Block]:
 
 
 def _distinct(found: Iterable[Evidence]) -> Iterator[Evidence]:
-    """One for each document and span, the most certain one; a document may say the same of two of its own entities."""
+    """Return one statement per document and span, the most certain; a document may state the same of two of its entities."""
     best: dict[tuple[str, str, int | None, int | None], Evidence] = {}
     for each in found:
         key = (each.batch_id, each.document_id, each.start, each.end)
@@ -196,7 +196,7 @@ def _distinct(found: Iterable[Evidence]) -> Iterator[Evidence]:
 
 
 def _annotation(name: str, triple: tuple[str, str, str | Literal], found: Evidence) -> Iterator[Block]:
-    """One triple, document and span; its IRI is their hash."""
+    """Yield the statements about one triple, document and span; the IRI is their hash."""
     subject, predicate, value = triple
     shown = value if isinstance(value, str) else [value.text, value.datatype]
     key = json.dumps([subject, predicate, shown, found.extraction_id, found.start, found.end])
@@ -240,7 +240,7 @@ def _annotation(name: str, triple: tuple[str, str, str | Literal], found: Eviden
 
 
 def _provenance(graph: MergedGraph) -> Iterator[Block]:
-    """Documents, activities and agents; the documents' own entities are specializations of the canonical ones.
+    """Yield documents, activities and agents; the documents' own entities are specializations of the canonical ones.
 
     Not ``owl:sameAs``: with inference every uncertain merge would be final.
     """
@@ -274,7 +274,7 @@ def _provenance(graph: MergedGraph) -> Iterator[Block]:
 
 
 def _documents(graph: MergedGraph) -> Iterator[Block]:
-    """Each document's graph as it was extracted, under its own name."""
+    """Yield each document's graph as it was extracted, under its own name."""
     for batch_id in graph.batch_ids:
         for extraction in graph.store.extractions(batch_id):
             yield from _document_blocks(_beep("extraction", extraction.extraction_id), extraction.result)
@@ -344,7 +344,7 @@ _ESCAPED = re.compile(r'[\\"\x00-\x1f\x7f]')
 
 
 def _iri(text: str) -> str:
-    """An IRI with what no IRI may hold (spaces, quotes, brackets) percent-encoded."""
+    """Return an IRI with what no IRI may hold (spaces, quotes, brackets) percent-encoded."""
     return _NOT_IRI.sub(lambda found: quote(found.group(), safe="", errors="surrogatepass"), text)
 
 
@@ -408,5 +408,5 @@ class _Names:
 
 
 def _split(iri: str) -> str:
-    """The part of an IRI that a prefix may stand for."""
+    """Return the part of an IRI that a prefix may stand for."""
     return iri[: max(iri.rfind(mark) for mark in "#/:") + 1]

@@ -34,7 +34,7 @@ ROWS = 2_000
 
 
 def write(rows: Iterator[tuple[Any, ...]], columns: tuple[Column, ...], file: Path, parquet: bool, raw: bool) -> int:
-    """Writes the rows as Parquet or CSV. Returns how many they were.
+    """Write the rows as Parquet or CSV. Returns how many they were.
 
     Cells of a CSV that a spreadsheet would run get an apostrophe in front, unless it is to be ``raw``.
     """
@@ -82,7 +82,7 @@ def _write_parquet(rows: Iterator[tuple[Any, ...]], columns: tuple[Column, ...],
 
 
 def nodes(graph: MergedGraph) -> Iterator[tuple[Any, ...]]:
-    """The canonical entities as rows of ``NODES``; several types are parted by spaces, attributes are JSON."""
+    """Yield the canonical entities as rows of ``NODES``; several types are parted by spaces, attributes are JSON."""
     for node in graph.nodes():
         main = node.types[0] if node.types else None
         yield (
@@ -100,7 +100,7 @@ def nodes(graph: MergedGraph) -> Iterator[tuple[Any, ...]]:
 
 
 def edges(graph: MergedGraph) -> Iterator[tuple[Any, ...]]:
-    """The triples as rows of ``EDGES``."""
+    """Yield the triples as rows of ``EDGES``."""
     for edge in graph.edges():
         best = max(graph.evidence(edge), key=lambda each: each.confidence)
         yield (
@@ -121,7 +121,7 @@ def edges(graph: MergedGraph) -> Iterator[tuple[Any, ...]]:
 
 
 def statements(graph: MergedGraph) -> Iterator[tuple[Any, ...]]:
-    """What each document says as rows of ``STATEMENTS``; ``kind`` is ``type``, ``attribute`` or ``relation``."""
+    """Yield what each document says as rows of ``STATEMENTS``; ``kind`` is ``type``, ``attribute`` or ``relation``."""
     for document, extraction, canonical in graph.extractions():
         entities = {entity.id: entity for entity in extraction.result.graph.entities}
         for entity in entities.values():

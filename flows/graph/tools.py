@@ -63,7 +63,7 @@ def write_node_link(graph: MergedGraph, file: TextIO) -> int:
 
 
 def node_data(graph: MergedGraph, node: Node) -> dict[str, Any]:
-    """What JSON and networkx have of a node."""
+    """Return a node for JSON and networkx."""
     return {
         "id": node.id,
         "label": node.name,
@@ -76,7 +76,7 @@ def node_data(graph: MergedGraph, node: Node) -> dict[str, Any]:
 
 
 def edge_data(graph: MergedGraph, edge: Edge) -> dict[str, Any]:
-    """What JSON and networkx have of an edge; several between two nodes are told apart by their predicate."""
+    """Return an edge for JSON and networkx; several between two nodes differ by their predicate."""
     return {
         "source": edge.subject_id,
         "target": edge.object_id,
@@ -89,7 +89,7 @@ def edge_data(graph: MergedGraph, edge: Edge) -> dict[str, Any]:
 
 
 def write_neo4j(graph: MergedGraph, nodes: TextIO, relationships: TextIO) -> int:
-    """The two files of ``neo4j-admin database import full``, with their headers. Returns the number of their rows."""
+    """Write the two files of ``neo4j-admin database import full``, with their headers. Return the number of their rows."""
     reserved = {"id": "", "name": "", "iri": "", "documents": "", "confidence": ""}
     names = list(_property_names(graph, _camel, reserved))
     writer = csv.writer(nodes, lineterminator="\n")
@@ -142,12 +142,12 @@ _EDGE_KEYS = {"label": "string", "type": "string", "documents": "int", "confiden
 
 
 def _edges(graph: MergedGraph) -> Iterator[Edge]:
-    """The edges between entities."""
+    """Return the edges between entities."""
     return graph.edges("WHERE edge.object IS NOT NULL ORDER BY e")
 
 
 def _quote(graph: MergedGraph, edge: Edge) -> str | None:
-    """What the most certain of an edge's documents says."""
+    """Return the quote of the most certain document of an edge."""
     return max(graph.evidence(edge), key=lambda each: each.confidence).quote
 
 
@@ -164,7 +164,7 @@ def _type_label(graph: MergedGraph, node: Node) -> str | None:
 
 
 def _properties(graph: MergedGraph, node: Node, named: Any, reserved: dict[str, str]) -> dict[str, list[str]]:
-    """A node's attributes and literals by name."""
+    """Return a node's attributes and literals by name."""
     found: dict[str, list[str]] = {}
     for key, values in node.attributes.items():
         found.setdefault(_free(named(key), reserved), []).extend(str(value) for value in values)
@@ -174,7 +174,7 @@ def _properties(graph: MergedGraph, node: Node, named: Any, reserved: dict[str, 
 
 
 def _property_names(graph: MergedGraph, named: Any, reserved: dict[str, str]) -> Iterator[str]:
-    """The names of all that `_properties` has, each once."""
+    """Return the names of all properties, each once."""
     keys = [row[0] for row in graph.rows("SELECT DISTINCT key FROM node, json_each(node.attributes) ORDER BY 1")]
     keys += [graph.label(row[0]) for row in graph.rows("SELECT DISTINCT predicate FROM edge WHERE object IS NULL ORDER BY 1")]
     return iter(dict.fromkeys(_free(named(key), reserved) for key in keys))
@@ -194,7 +194,7 @@ def _attribute(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """A text on one line: Neo4j's import stops at a line's end in a field."""
+    """Return a text on one line: Neo4j's import stops at a line's end in a field."""
     return " ".join(text.split())
 
 
@@ -224,5 +224,5 @@ def _upper(graph: MergedGraph, iri: str) -> str:
 
 
 def _ticked(name: str) -> str:
-    """A name as Cypher takes any: `_parts` leaves no backtick in it."""
+    """Return a name as Cypher takes any: `_parts` leaves no backtick in it."""
     return f"`{name}`"

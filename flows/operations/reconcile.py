@@ -26,7 +26,7 @@ def reconcile(store: Store) -> dict[str, RowStatus]:
     flow run was cancelled is asked to end; its process ends it where one is alive.
 
     Returns:
-        The batches that this call ended, with the status that their rows bear now.
+        The batches that this call ended, with the present status of their rows.
     """
     ended: dict[str, RowStatus] = {}
     for batch in store.unfinished():

@@ -23,7 +23,7 @@ BATCH_ID = "baseline"
 
 
 def measured(source: str, ontology: str, policy: str, runs: int, settings: Settings) -> Baseline:
-    """Runs legacy on a source ``runs`` times and compares every pair.
+    """Run legacy on a source ``runs`` times and compare every pair.
 
     Raises InvalidInputError for a source that can't be read, or a policy that is none.
     """

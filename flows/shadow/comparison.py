@@ -43,7 +43,7 @@ GATE_NAMES: dict[gate.GateVerdict, str] = {"go": "Go", "no-go": "No-go", "not en
 
 
 def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> ParityReport | None:
-    """Runs the engine on a batch's request in the shadow's namespace, compares, and keeps the report there.
+    """Run the engine on a batch's request in the shadow namespace, compare, and store the report there.
 
     Returns:
         The report, inconclusive where there is no ground for a comparison; None where the batch was resumed meanwhile.
@@ -169,7 +169,7 @@ def _show(report: ParityReport, main: Store) -> None:
 
 
 def _engine_run() -> str | None:
-    """The flow run of the engine within this one."""
+    """Return the flow run of the engine within this one."""
     here = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(str(flow_run.get_id()))]))
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(flow_run_filter=here, limit=1)

@@ -80,7 +80,7 @@ class Reader:
                 yield Argument(value.text, starts[value.start], ends[value.end], value.start, value.end, value=value)
 
     def _she_who_sails(self, pronoun: str) -> str | None:
-        """A ship is "she", too, if no person was mentioned."""
+        """Return whether "she" may be a ship: if no person was mentioned."""
         return self._topics.get("thing") if pronoun in ("she", "her") else None
 
     def _described(self, sentence: Sentence, index: int) -> tuple[str, int] | None:

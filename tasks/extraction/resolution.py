@@ -34,12 +34,12 @@ class Resolution:
     places: dict[str, int] = field(repr=False)
 
     def canonical_id(self, entity: Entity) -> str:
-        """The id of the canonical entity that an entity which was resolved belongs to."""
+        """Return the id of the canonical entity of a resolved entity."""
         return self.entities[self.places[_text(entity.name)]].id
 
 
 def resolve(entities: Iterable[tuple[str, Entity]], organization_id: str = "", ontologies: Iterable[str] = ()) -> Resolution:
-    """Groups entities, given as ``(document_id, entity)`` in the order of the request, and makes one of each group.
+    """Group entities, given as ``(document_id, entity)`` in the order of the request, and make one of each group.
 
     Equal names (trimmed, in lower case) are one entity. Names that are more than 0.85 similar (rapidfuzz's ratio) and share
     a type are one, unless they differ in a number or name two individuals of the ontologies. Such groups grow from the most
@@ -56,7 +56,7 @@ def resolve(entities: Iterable[tuple[str, Entity]], organization_id: str = "", o
 
 
 def numbers_in(name: str) -> tuple[int, ...]:
-    """The numbers in a name, in digits or Roman numerals, in ascending order: what tells Apollo 11 from Apollo 12.
+    """Return the numbers in a name, in digits or Roman numerals, in ascending order: what tells Apollo 11 from Apollo 12.
 
     A single letter is a numeral where it is I, V or X in capitals, or the last word; initials ("V. Woolf") are none.
     """
@@ -141,7 +141,7 @@ def _with_attributes(
 
 
 def _merged(names: Sequence[_Name], organization_id: str) -> CanonicalEntity:
-    """One entity of a group of names, which stand in the order of their appearance.
+    """Return one entity for a group of names, given in the order of their appearance.
 
     Its name is the spelling of most of its entities, the longer and then the earlier one where several are as common; its
     id is derived from organization and name, so that it is the same in every batch. Its main type is the one that is the main
@@ -167,7 +167,7 @@ def _merged(names: Sequence[_Name], organization_id: str) -> CanonicalEntity:
 
 
 def _individuals(names: Sequence[_Name], ontologies: Iterable[str]) -> dict[int, str]:
-    """The individual's IRI for each name, by its number, that is one of an individual's labels; the first that fits it."""
+    """Return, by a name's number, the IRI of the first individual with that label."""
     by_label: dict[str, list[tuple[str, tuple[str, ...], Ontology]]] = defaultdict(list)
     for content in ontologies:
         try:
@@ -189,7 +189,7 @@ def _individuals(names: Sequence[_Name], ontologies: Iterable[str]) -> dict[int,
 
 
 def _grouped(names: Sequence[_Name], individuals: dict[int, str]) -> list[list[int]]:
-    """The numbers of the names that are one, each group and all groups in ascending order."""
+    """Return the groups of equal names, by their numbers, each group and all groups in ascending order."""
     groups = _Groups(len(names))
     first_of: dict[str, int] = {}
     for number, iri in individuals.items():
@@ -208,7 +208,7 @@ def _grouped(names: Sequence[_Name], individuals: dict[int, str]) -> list[list[i
 def _may_join(
     left: Sequence[int], right: Sequence[int], alike: dict[tuple[int, int], float], individuals: dict[int, str]
 ) -> bool:
-    """Whether every name of one group is like every name of the other, and they name no more than one individual."""
+    """Return whether every name of one group is like every name of the other, and they name no more than one individual."""
     known = {individuals[number] for number in (*left, *right) if number in individuals}
     if len(known) > 1:
         return False
@@ -237,7 +237,7 @@ class _Groups:
 
 
 def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, int]]:
-    """Pairs that may be similar enough, each once: they share a type, all numbers, and a pair of letters that is rare.
+    """Yield pairs that may be similar enough, each once: they share a type, all numbers, and a pair of letters that is rare.
 
     No pair above the threshold is missed. Names of a and b letters that are more than 0.85 similar have L > 0.85 (a + b) / 2
     letters in common, in their order. Each of the a - L others takes at most two of the a - 1 pairs of letters with it, each of
@@ -270,7 +270,7 @@ def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, int]]:
 
 
 def _bigrams(text: str) -> set[tuple[str, int]]:
-    """The pairs of neighbouring letters, the second of its kind apart from the first."""
+    """Return the pairs of neighbouring letters, the second of its kind apart from the first."""
     counts: Counter[str] = Counter()
     found = set()
     for place in range(len(text) - 1):
@@ -281,7 +281,7 @@ def _bigrams(text: str) -> set[tuple[str, int]]:
 
 
 def _shared(length: int) -> int:
-    """How many of its pairs of letters a text has in common with any that is similar enough, at the least."""
+    """Return how many of its pairs of letters a text has in common with any that is similar enough, at the least."""
     least = length - 1
     for other in range(floor(length * SIMILAR / (2 - SIMILAR)), floor(length * (2 - SIMILAR) / SIMILAR) + 2):
         # The next whole number above the limit; a limit that is one itself is let through, in case it was rounded.

@@ -18,9 +18,9 @@ REFUSED = {
     "postgres://me:hush@here/x": r"'postgres://…': postgres isn't supported; write .*postgresql\+psycopg://",
     "sqlite+aiosqlite:///hush.db": r"sqlite\+aiosqlite isn't supported; write sqlite:///FILE",
     "mysql://me:hush@here/x": "mysql isn't supported",
-    "postgresql://me:hush@here:five/x": "its port is no number; write HOST:5432, and a .* of a password as %2F and %40",
+    "postgresql://me:hush@here:five/x": "its port is not a number; write HOST:5432, and a .* of a password as %2F and %40",
     "sqlite:///": "name a file: sqlite:///FILE",
-    "nonsense": "is no database URL",
+    "nonsense": "is not a database URL",
 }
 
 

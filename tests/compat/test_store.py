@@ -97,7 +97,7 @@ def test_of_many_callers_one_wins(store: Store, params: BatchParams) -> None:
 
 def test_the_same_id_with_other_input_is_refused(store: Store, claim: Claim, params: BatchParams) -> None:
     other = params.model_copy(update={"organization_id": "another"})
-    with pytest.raises(InvalidStateTransitionError, match="bears other input"):
+    with pytest.raises(InvalidStateTransitionError, match="was used with other input"):
         store.claim(other, LEGACY)
 
 

@@ -203,7 +203,7 @@ BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
     "a nest": (bad_jsonl("[" * 100_000), r"letters.jsonl line 4 = .*isn't JSON"),
     "a port that is none": (
         lambda folder: sources.load("postgresql://me:secret@here:five/x", str(folder / "ontology.ttl"), query="SELECT 1"),
-        r"SOURCE = 'postgresql://me:\*\*\*@here:five/x': its port is no number",
+        r"SOURCE = 'postgresql://me:\*\*\*@here:five/x': its port is not a number",
     ),
     "a driver for event loops": (
         lambda folder: sources.load("postgresql+asyncpg://here/x", str(folder / "ontology.ttl"), query="SELECT 1"),

@@ -163,7 +163,7 @@ def test_a_model_that_gets_some_things_wrong_keeps_the_rest(model: FakeModel, re
         "class not in the ontology": 1,
         "malformed": 1,
         "not in the text": 1,
-        "object is no entity": 1,
+        "object isn't an entity": 1,
         "property not in the ontology": 1,
         "quote not in the text": 1,
     }

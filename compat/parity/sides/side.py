@@ -183,7 +183,7 @@ class Side:
                 "duration_is_negative": values.is_negative(row.duration_ms),
             }
             for row in rows
-            # What a killed process left behind is no attempt.
+            # What a killed process left behind isn't an attempt.
             if not self._resumed or (values.generation(row) == last[row.execution_id] and row.status != SKIPPED)
         ]
 

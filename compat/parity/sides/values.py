@@ -147,7 +147,7 @@ def _extraction(extraction: Any) -> dict[str, Any]:
 
 
 def is_negative(value: Any) -> bool:
-    """Whether a number is below 0; what is no number isn't."""
+    """Return whether a value is a number below 0."""
     return isinstance(value, int | float) and value < 0
 
 

@@ -22,7 +22,7 @@ _VERSIONS = Table(
 
 
 def current(connection: Connection) -> str | None:
-    """The schema's version; None where there are no tables of ours."""
+    """Return the schema's version; None where there are no tables of ours."""
     tables = inspect(connection)
     if tables.has_table(TABLE):
         version: str | None = connection.execute(select(_VERSIONS.c.version_num)).scalar()
@@ -32,7 +32,7 @@ def current(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection, version: str | None) -> None:
-    """Brings a database of this version to the newest, in the connection's transaction."""
+    """Bring a database of this version to the newest, in the connection's transaction."""
     if version is None:
         # The same as all revisions one after the other, without what Alembic takes to load.
         Base.metadata.create_all(connection)

@@ -80,7 +80,7 @@ NO_RETRIES_OF_ITS_OWN: Mapping[str, Rule] = {
     "flow": Rule("has no retries=", "PREFECT_FLOWS_DEFAULT_RETRIES would decide; write retries=0"),
 }
 FLOW_RETRIES = Rule("", "a flow's retries multiply its tasks'; write retries=0")
-RETRIES_FROM_OUTSIDE = Rule("", "whoever defines a task or flow says its retries; leave them as they are")
+RETRIES_FROM_OUTSIDE = Rule("", "the definition of a task or flow sets its retries; leave them as they are")
 
 # --- Settings that give retries to whatever has none of its own -----------------------------------------------------------
 
@@ -252,7 +252,7 @@ ARGUMENTS: Mapping[str, tuple[Off, Rule]] = dict(
     + [(name, ("none", _CONFIGURED)) for name in ("retry_config", "retry_policy", "retry_strategy")]
 )  # fmt: skip
 ATTRIBUTES = frozenset({*ARGUMENTS, "default_retries"})
-ATTRIBUTE = Rule("", "retries are said once, where a task is defined; leave them to the policy's owner")
+ATTRIBUTE = Rule("", "retries are set once, where a task is defined; leave them to the policy's owner")
 METHODS: Mapping[str, Rule] = {
     name: Rule("retries what it wraps", "call it once; the policy's owner tries again") for name in ("with_retry", "with_retries")
 }

@@ -72,7 +72,7 @@ class Read:
 
 
 def request_key(client: Client, prompt_version: str, request: Request) -> str:
-    """The hash of all that an answer depends on."""
+    """Return the hash of all that an answer depends on."""
     parts = [
         client.model_id,
         client.base_url,
@@ -116,16 +116,16 @@ class Caller:
         self._settled = asyncio.Condition()
 
     async def find(self, keys: Sequence[str]) -> dict[str, Answer]:
-        """The answers that the store has already."""
+        """Return the answers that the store has already."""
         return await asyncio.to_thread(self._store.find, keys, self._fresh_since)
 
     async def record_stored(self, calls: Sequence[Call]) -> None:
-        """Writes which answers came from the store."""
+        """Write which answers came from the store."""
         if calls:
             await surely(self._store.record_stored, calls)
 
     async def ask(self, call: Call, request: Request, work: Work, read: Callable[[Reply], Read]) -> tuple[Answer, bool]:
-        """The answer, and whether the store had it. ``read`` says what an answer is worth.
+        """Return the answer, and whether the store had it. ``read`` says what an answer is worth.
 
         An answer that isn't kept is handed out all the same where ``read`` says ``partial``. Raises ModelCallError,
         TokenBudgetError, or what cancels the task.

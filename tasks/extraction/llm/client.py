@@ -30,7 +30,7 @@ log = logging.getLogger("knowledge_batch")
 OLLAMA_URL = "http://localhost:11434/v1"
 _OWN_KEY = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "ollama": "OLLAMA_API_KEY"}
 _NO_KEY = "no-key"
-# Their clients can be told nothing of retries once they are made.
+# Their clients' retries can't be set once they are made.
 _RETRY_ALWAYS = frozenset({"bedrock", "cohere"})
 
 
@@ -60,7 +60,7 @@ class Client:
     """A model of a provider. Belongs to the event loop that it is first used on."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Raises InvalidInputError where there is no such provider, or it can't be used."""
+        """Raise InvalidInputError if there is no such provider, or it can't be used."""
         self._endpoint = endpoint
         self._model = _model(endpoint)
         self.model_id = endpoint.model_id
@@ -77,11 +77,11 @@ class Client:
         return f"Client({self.model_id!r}, {self.base_url!r})"
 
     def clean(self, text: str) -> str:
-        """The text without the key."""
+        """Return the text without the key."""
         return without_secret(text, self._endpoint.key)
 
     async def ask(self, request: Request) -> Reply:
-        """One request. Raises ModelCallError."""
+        """Make one request. Raises ModelCallError."""
         asked = request.asked
         try:
             async with asyncio.timeout(self._endpoint.timeout):
@@ -138,7 +138,7 @@ def _reply(response: "ModelResponse", asked: Asked) -> Reply:
 
 
 def client_of(settings: Settings) -> Client:
-    """The client of these settings, once a process: connections are kept from batch to batch.
+    """Return the client of these settings, once a process: connections are kept from batch to batch.
 
     Raises InvalidInputError where a setting is missing, names no provider, or the extra ``llm`` isn't installed.
     """
@@ -189,7 +189,7 @@ def _model(endpoint: Endpoint) -> "Model":
 
             if not key and not base_url and provider == "openai":
                 raise _no_key(provider)
-            # Servers of one's own want no key, the client wants one.
+            # A server of one's own needs no key, but the client does.
             url = base_url or (OLLAMA_URL if provider == "ollama" else None)
             openai = AsyncOpenAI(api_key=key or _NO_KEY, base_url=url, max_retries=0)
             return OpenAIChatModel(name, provider=OpenAIProvider(openai_client=openai))

@@ -144,7 +144,7 @@ _BY_NAME: Mapping[str, type[ModelCallError]] = {
 
 
 def model_call_error(error: Exception, asked: Asked, secret: str | None) -> ModelCallError:
-    """The error as ours. The key is taken out of whatever it says."""
+    """Return the error as one of ours, without the key in its text."""
     kind = next((_BY_NAME[base.__name__] for base in type(error).__mro__ if base.__name__ in _BY_NAME), ModelAnswerError)
     status = getattr(error, "status_code", None)
     if status == 408:
@@ -158,7 +158,7 @@ def model_call_error(error: Exception, asked: Asked, secret: str | None) -> Mode
 
 
 def without_secret(text: str, secret: str | None) -> str:
-    """The text without the key; providers like to quote it back."""
+    """Return the text without the key; providers like to quote it back."""
     return text.replace(secret, "…") if secret else text
 
 

@@ -1,4 +1,4 @@
-"""What a batch would take of a model, said before it runs."""
+"""An estimate of what a batch would ask of a model and cost."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ class LlmExtractor:
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> "LlmExtractor":
-        """The extractor of the environment's settings. Raises InvalidInputError for one that can't be used."""
+        """Return the extractor of the environment's settings. Raises InvalidInputError for one that can't be used."""
         settings = settings or Settings.load()
         client = client_of(settings)
         limits = Limits(client.limit_key, settings.llm_requests_per_minute, settings.llm_tokens_per_minute)
@@ -73,7 +73,7 @@ class LlmExtractor:
         return cls(client, store, limits, settings.llm_calls, settings.llm_token_budget, settings.llm_fresh_since or 0.0)
 
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
-        """The graph of one document.
+        """Return the graph of one document.
 
         Raises OntologyParseError, ModelCallError, StopBatchError where the budget is spent, and AttemptStoppedError where
         the batch is to end.
@@ -124,7 +124,7 @@ class _Document:
         return sum(parts[0][1].is_excerpt for parts in self._found.values())
 
     def findings(self, chunks: Sequence[Chunk]) -> Findings:
-        """What was found, in the document's order."""
+        """Return what was found, in the document's order."""
         findings = Findings(self._text, self._ontology)
         for chunk in chunks:
             for items, words, start, end in self._found[chunk.index]:
@@ -133,7 +133,7 @@ class _Document:
         return findings
 
     async def read(self, chunks: Sequence[Chunk]) -> None:
-        """Reads the chunks side by side. After one that fails none starts; those in work end, so that their answers are kept.
+        """Read the chunks side by side. After one that fails none starts; those in work end, so that their answers are kept.
 
         Raises the error of the first chunk that failed, in the document's order.
         """
@@ -174,7 +174,7 @@ class _Document:
         return Asked(self._client.provider, self._client.model_name, stage, chunk)
 
     async def _chunk(self, chunk: Chunk, words: Vocabulary) -> list[tuple[Items, Vocabulary, int, int]]:
-        """What is found in a chunk; one whose answer is cut off is read as two halves, once."""
+        """Return what is found in a chunk; one whose answer is cut off is read as two halves, once."""
         name = str(chunk.index)
         try:
             return [await self._part(name, chunk.start, chunk.end, words)]
@@ -227,7 +227,7 @@ class _Document:
         return items
 
     def _judge(self, stage: Stage, words: Vocabulary, reply: Reply) -> Read:
-        """What an answer is worth."""
+        """Return what an answer is worth."""
         if reply.truncated:
             # No answer, but worth knowing: whoever comes again halves the chunk at once.
             return Read("refused", TRUNCATED, "cut off at the most tokens that an answer may have")

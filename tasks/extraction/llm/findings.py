@@ -21,7 +21,7 @@ from tasks.extraction.syntaxes import quiet_terms
 NOT_IN_TEXT = "not in the text"
 QUOTE_NOT_IN_TEXT = "quote not in the text"
 NAME_NOT_IN_TEXT = "fuller name not in the text"
-NO_SUBJECT, NO_OBJECT = "subject is no entity", "object is no entity"
+NO_SUBJECT, NO_OBJECT = "subject isn't an entity", "object isn't an entity"
 DOMAIN_OR_RANGE = "breaks domain or range"
 WRONG_VALUE = "value of another type"
 
@@ -59,7 +59,7 @@ class Findings:
         self._said: list[_Said] = []
 
     def add(self, items: Items, vocabulary: Vocabulary, start: int, end: int, chunk_index: int) -> None:
-        """Adds what was found in the stretch of the document from ``start`` to ``end``."""
+        """Add what was found in the stretch of the document from ``start`` to ``end``."""
         self.dropped += items.dropped
         part = Quotable(self._document.text[start:end])
         names: dict[str, str] = {}
@@ -121,7 +121,7 @@ class Findings:
             self._said.append(_Said(subject, rule, value, is_entity, place))
 
     def graph(self, config: PipelineConfig) -> tuple[KnowledgeGraph, int]:
-        """The document's graph, and how many mentions it has."""
+        """Return the document's graph, and how many mentions it has."""
         entities = self._entities(config)
         by_key = {entity.name.lower(): entity for entity in entities}
         proposals = list(self._proposals(by_key))

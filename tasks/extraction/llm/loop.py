@@ -25,7 +25,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """The process's loop, which runs until the process ends."""
+    """Return the process's loop, which runs until the process ends."""
     global _loop
     with _starting:
         if _loop is None:
@@ -46,7 +46,7 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def run(work: Coroutine[Any, Any, Result], stopping: Callable[[], bool]) -> Result:
-    """Runs a coroutine on the loop and waits for it.
+    """Run a coroutine on the loop and wait for it.
 
     Once ``stopping`` is true it gets GRACE_SECONDS to end, then it is cancelled. Raises AttemptStoppedError where it was.
     """
@@ -75,7 +75,7 @@ def run(work: Coroutine[Any, Any, Result], stopping: Callable[[], bool]) -> Resu
 
 
 async def surely(write: Callable[..., Result], *arguments: Any) -> Result:
-    """Runs a write to the store in a thread, to its end also where the task is cancelled meanwhile."""
+    """Run a write to the store in a thread, to its end even if the task is cancelled meanwhile."""
     task = asyncio.ensure_future(asyncio.to_thread(write, *arguments))
     try:
         return await asyncio.shield(task)

@@ -29,7 +29,7 @@ class Quotable:
         self.text = text
 
     def find(self, quote: str) -> Place | None:
-        """The first place that reads as the quote: exactly, else with spaces, quotation marks and Unicode form normalised."""
+        """Return the first place of the quote: exact, else with spaces, quotation marks and Unicode form normalised."""
         quote = quote.strip()
         if not quote:
             return None
@@ -37,7 +37,7 @@ class Quotable:
         return Place(start, start + len(quote), EXACT) if start >= 0 else self._find_normalised(quote)
 
     def find_all(self, name: str) -> list[Place]:
-        """Every place of a name that stands there as a word of its own; else the first one that reads as it."""
+        """Return every place where a name is a word of its own; else the first place that reads like it."""
         name = name.strip()
         if not name:
             return []

@@ -21,7 +21,7 @@ class Stage:
 
 
 def stages_of(calls: Literal["one", "three"]) -> tuple[Stage, ...]:
-    """All in one call, or mentions, then entities, then relations."""
+    """Return all in one call, or mentions, then entities, then relations."""
     if calls == "one":
         return (Stage("extract", prompt("extract.1"), EXTRACTION),)
     return (
@@ -41,7 +41,7 @@ Ask = Callable[[Stage, Request, Vocabulary], Awaitable[Items]]
 async def run_stages(
     stages: Iterable[Stage], text: str, vocabulary: Vocabulary, asked: Callable[[str], Asked], ask: Ask
 ) -> Items:
-    """What the stages find in a text. A stage that has nothing to work on isn't asked."""
+    """Return what the stages find in a text. A stage that has nothing to work on isn't asked."""
     found = Items()
     for stage in stages:
         if stage.output is ENTITIES and not found.mentions:
@@ -58,7 +58,7 @@ async def run_stages(
 
 
 def request_of(stage: Stage, text: str, vocabulary: Vocabulary, asked: Asked, found: Items) -> Request:
-    """The messages of a stage. What is the same for every chunk comes first, byte by byte."""
+    """Return the messages of a stage. What is the same for every chunk comes first, byte by byte."""
     known = ""
     if stage.output is ENTITIES:
         known = _listed("Mentions", (each.mention for each in found.mentions))
@@ -73,7 +73,7 @@ def _listed(heading: str, items: Iterable[str]) -> str:
 
 
 def halves(chunk: Chunk) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The chunk as two stretches of the document, cut between sentences, else at a space; None where it can't be."""
+    """Return the chunk as two stretches of the document, cut between sentences, else at a space; None if it can't be cut."""
     middle = (chunk.start + chunk.end) // 2
     cuts = [start for start, _ in chunk.sentences[1:]]
     if not cuts:

@@ -24,16 +24,16 @@ class Vocabulary:
     described: str
 
     def class_of(self, label: str) -> OntologyClass | None:
-        """The class that a model means; one outside of the excerpt counts too."""
+        """Return the class that a model means; one outside of the excerpt counts too."""
         return _lookup(self.ontology)[0].get(_key(label))
 
     def property_of(self, label: str) -> OntologyProperty | None:
-        """The property that a model means; one outside of the excerpt counts too."""
+        """Return the property that a model means; one outside of the excerpt counts too."""
         return _lookup(self.ontology)[1].get(_key(label))
 
 
 def vocabulary(ontology: Ontology, text: str) -> Vocabulary:
-    """What a model is told of the ontology for this text: all of it, the same for every text, unless it is large.
+    """Return the excerpt of the ontology for this text: all of it, the same for every text, unless it is large.
 
     Of more than MOST_TERMS classes or properties those are told whose labels share most words with the text, then those
     that these relate; the same ones for the same text.
@@ -83,7 +83,7 @@ def _comment(comment: str | None) -> str:
 
 @lru_cache(maxsize=64)
 def _names(ontology: Ontology) -> dict[str, str]:
-    """A label for each IRI; where two classes, or two properties, share one, the local name stands behind it."""
+    """Return a label for each IRI, followed by the local name if two classes, or two properties, share the label."""
     names: dict[str, str] = {}
     kinds: tuple[Sequence[OntologyClass | OntologyProperty], ...] = (ontology.classes, ontology.properties)
     for terms in kinds:

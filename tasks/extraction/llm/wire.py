@@ -46,7 +46,7 @@ class Output:
     lists: Mapping[str, type[Item]]
 
     def schema(self, vocabulary: Vocabulary) -> dict[str, Any]:
-        """The JSON schema of an answer. Labels are an enum unless there are more than some servers take."""
+        """Return the JSON schema of an answer. Labels are an enum unless there are more than some servers take."""
         enums = {"type": list(vocabulary.classes), "predicate": list(vocabulary.properties)}
         lists = {}
         for name, item in self.lists.items():
@@ -90,7 +90,7 @@ MALFORMED, UNKNOWN_CLASS, UNKNOWN_PROPERTY = "malformed", "class not in the onto
 
 
 def read_answer(answer: str | Mapping[str, Any], output: Output, vocabulary: Vocabulary) -> tuple[dict[str, Any], Items]:
-    """The answer as JSON, and its items: malformed ones and those off the ontology are dropped and counted.
+    """Return the answer as JSON, and its items; malformed ones and those outside the ontology are dropped and counted.
 
     Of JSON that is cut off or broken the items before the break are kept. Raises UnreadableAnswerError where there is none.
     """
@@ -128,7 +128,7 @@ def _parse(answer: str | Mapping[str, Any]) -> tuple[Any, bool]:
     text = fenced[1] if fenced else answer
     start = text.find("{")
     if start < 0:
-        raise UnreadableAnswerError("it is empty" if not text.strip() else "it is no JSON")
+        raise UnreadableAnswerError("it is empty" if not text.strip() else "it isn't JSON")
     try:
         return json.JSONDecoder(strict=False).raw_decode(text, start)[0], True
     except ValueError:

@@ -7,7 +7,7 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is told to do. ``version`` is the file's name."""
+    """Instructions for a model. ``version`` is the file's name."""
 
     version: str
     text: str
@@ -15,5 +15,5 @@ class Prompt:
 
 @lru_cache
 def prompt(version: str) -> Prompt:
-    """The prompt of a version, e.g. ``extract.1``."""
+    """Return the prompt of a version, e.g. ``extract.1``."""
     return Prompt(version, resources.files(__name__).joinpath(f"{version}.md").read_text(encoding="utf-8"))
