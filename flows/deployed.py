@@ -13,13 +13,13 @@ import flows
 from compat.contracts import BatchConfig, FailurePolicy
 from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
 from compat.ids import derived_id
-from compat.settings import settings_of_this_call
+from compat.settings import Settings, settings_of_this_call
 from compat.status import TERMINAL
 from compat.store import Store
 from flows.engine import shown
 from flows.host.flow_run import final_state
 from flows.operations import reconcile
-from flows.sources import places
+from flows.sources import ontologies, places
 from flows.sources import readers as sources
 from flows.sources.documents import StreamedParams, invalid
 
@@ -108,6 +108,7 @@ def run_batch(
     query: str = "",
     id_column: str = sources.DEFAULT_COLUMNS.document_id,
     text_column: str = sources.DEFAULT_COLUMNS.text,
+    delimiter: str = "",
     extractor: Literal["", "rules", "llm"] = "",
     batch_id: Annotated[str, Field(max_length=200, json_schema_extra=NO_CONTROLS)] = "",
 ) -> State[Any]:
@@ -116,10 +117,10 @@ def run_batch(
     Entered again, after a suspension say, it goes on with its batch and does only what is missing, without its source.
 
     Args:
-        source: Where the documents are: a folder or a .jsonl, .csv or .parquet file, by a path or URL that the worker can
-            read; sample; documents as JSON lines; or env:NAME, where that variable of the worker's holds an address
-            with a secret, such as a database's.
-        ontology: The ontology's Turtle file, as a path, URL or env:NAME. Empty: the one that lies with the source.
+        source: Where the documents are: a folder, a file (a table or a document) or a pattern, by a path or URL that the
+            worker can read; sample; documents as JSON lines; or env:NAME, where that variable of the worker's holds an
+            address with a secret, such as a database's.
+        ontology: The ontology's file, as a path, URL or env:NAME. Empty: the one that lies with the source.
         mode: Who does the work. Empty: the switch decides (KNOWLEDGE_WORKFLOW_MODE, then knowledge-batch mode set).
         failure_policy: What a document that failed does to the rest of the batch.
         concurrency: Documents in work at the same time, 1 to 20.
@@ -129,12 +130,15 @@ def run_batch(
         query: The SQL whose rows are the documents, where the source is a database.
         id_column: What documents' ids are called in the source.
         text_column: What documents' texts are called in the source.
+        delimiter: What parts the fields of a .csv, or: tab. Empty: it is recognised.
         extractor: What reads the documents: rules, or the model that the worker's variables name (llm). Empty:
             KNOWLEDGE_EXTRACTOR decides.
         batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
     """
     refuse_password("source", source)
     refuse_password("ontology", ontology)
+    if source == sources.STDIN:
+        raise invalid("source", source, "is stdin, which a run of Prefect's doesn't have; name a file")
     run, store = this_run(), Store.from_settings()
     run_id = batch_id_of(run)
     if has_begun(store, run):
@@ -142,7 +146,11 @@ def run_batch(
         with shown.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
             go_on(run_id, mode or None)
         return final_state(store, run_id)
-    found = sources.load(source, ontology, sources.Columns(id_column, text_column), query)
+    found = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
+    with settings_of_this_call(extractor=extractor or None):
+        notes = [ontologies.check(found, Settings.load().extractor), *found.reading.notes()]
+    for note in notes:
+        get_run_logger().info("batch %s: %s", run_id, note)
     config = BatchConfig(
         concurrency=concurrency,
         failure_policy=failure_policy,
@@ -154,7 +162,7 @@ def run_batch(
         request = request.only_new(store)
         left_out = len(found) - len(request.documents)
         get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
-    with shown.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
+    with shown.publish_progress(store, run_id, notes), settings_of_this_call(extractor=extractor or None):
         run_or_resume(request, mode or None)
     return final_state(store, run_id)
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import flows
 from compat.contracts import BatchState, Failed
-from compat.errors import Exit, InvalidInputError, KnowledgeBatchError, Problem
+from compat.errors import Exit, InvalidInputError, KnowledgeBatchError, Problem, is_terminal
 from compat.ids import new_id
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
@@ -30,6 +30,7 @@ from flows.command.progress import shown_progress
 from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
 from flows.graph import export as exporting
 from flows.operations import stack
+from flows.sources import ontologies
 from flows.sources import readers as sources
 
 app = typer.Typer(
@@ -88,11 +89,12 @@ def run(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder, a .jsonl, .csv or .parquet file, as a path or URL; a database's URL; env:NAME; or: sample.",
+            help="A folder, a file (a table or a document) or a pattern, as a path or URL; a database's URL; env:NAME; "
+            "- for JSON lines on stdin; or: sample.",
         ),
     ],
     ontology: Annotated[
-        str, typer.Option(help="The ontology's Turtle file; by default the one in the source's folder.", metavar="FILE")
+        str, typer.Option(help="The ontology's file; by default the one in the source's folder.", metavar="FILE")
     ] = "",
     mode: Mode = None,
     policy: Annotated[
@@ -111,6 +113,9 @@ def run(
     ] = False,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's id.")] = "documentId",
     text_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's text.")] = "text",
+    delimiter: Annotated[
+        str, typer.Option(metavar="CHARACTER", help="What separates the fields of a .csv, or: tab; by default it is recognised.")
+    ] = "",
     query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")] = "",
     extractor: Extractor = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model again, even if its answer is stored.")] = False,
@@ -129,8 +134,12 @@ def run(
         "enableEntityResolution": not no_resolution,
     }
     batch_id = new_id("knowledge_batch_execution") if batch_id is None else batch_id
-    request = sources.load(source, ontology, sources.Columns(id_column, text_column), query).request(batch_id, config)
+    documents = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
+    request = documents.request(batch_id, config)
     # Everything that can be wrong is found before the store is opened, which makes its file.
+    with settings_of_this_call(extractor=extractor):
+        for line in (ontologies.check(documents, Settings.load().extractor), *documents.reading.notes()):
+            note(line)
     flows.current_mode(mode)
     if only_new:
         found = len(request.documents)
@@ -368,10 +377,23 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
         table.add_row(name, *plain(value))
     table.add_row("time", f"{seconds:.1f} s")
     quoted = shlex.quote(batch_id)
-    following = [f"resume {quoted}"] if isinstance(state, Failed) else [f"view {quoted}", f"export {quoted} --to graph.ttl"]
+    following = [f"knowledge-batch view {quoted}", f"knowledge-batch export {quoted} --to graph.ttl"]
+    if isinstance(state, Failed):
+        following = ["mend the input and run it as a new batch: these errors stay the same when the batch is resumed"]
+        if not _is_final(store, batch_id):
+            following = [f"knowledge-batch resume {quoted}"]
     for title, each in zip(("next", ""), following, strict=False):
-        table.add_row(title, *plain(f"knowledge-batch {each}"))
+        table.add_row(title, *plain(each))
     show(table)
+
+
+def _is_final(store: Store, batch_id: str, most: int = 1000) -> bool:
+    """Whether no resume can change a batch: every document was tried, and failed of what another attempt can't change."""
+    batch = store.batch(batch_id)
+    if not 0 < batch.failed_documents == batch.finished_documents == batch.total_documents:
+        return False
+    causes = [failure.__cause__ for failure in store.failures(batch_id, most).values()]
+    return all(cause is not None and is_terminal(cause) for cause in causes)
 
 
 def _keep_the_terminal_ours() -> None:

@@ -7,7 +7,7 @@ thread of its own reads the store and tells Prefect, gives up at the first refus
 import json
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from threading import Event, Thread
@@ -55,10 +55,11 @@ _SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
 # --- What is shown: pure ----------------------------------------------------------------------------------------------
 
 
-def summary(batch: BatchRecord, canonical: int | None = None, head: str = "") -> str:
+def summary(batch: BatchRecord, canonical: int | None = None, head: str = "", notes: Sequence[str] = ()) -> str:
     """Return a batch in Markdown: status, counts, time, mode and why, the commands to go on with, and the head of its graph.
 
-    ``canonical`` is how many entities those of its documents were merged to, None where they weren't.
+    ``canonical`` is how many entities those of its documents were merged to, None where they weren't; ``notes`` is what is
+    to be said of its source.
     """
     quoted = shlex.quote(batch.batch_id)
     facts = {
@@ -76,7 +77,7 @@ def summary(batch: BatchRecord, canonical: int | None = None, head: str = "") ->
         following.insert(0, f"knowledge-batch resume {quoted}")
     elif batch.completed_documents:
         following[:0] = [f"knowledge-batch export {quoted} --to graph.ttl", f"knowledge-batch view {quoted}"]
-    rows = [f"| {name} | {escaped(value)} |" for name, value in facts.items()]
+    rows = [f"| {name} | {escaped(value)} |" for name, value in (*facts.items(), *(("Source", note) for note in notes))]
     # The first fact as the table's head: an empty one shows as an empty row.
     lines = [f"## Batch {escaped(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]
     return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```", *(["", head] if head else [])])
@@ -167,8 +168,10 @@ def tell_of(store: Store, batch_id: str, what: str) -> None:
 
 
 @contextmanager
-def publish_progress(store: Store, batch_id: str) -> Iterator[None]:
+def publish_progress(store: Store, batch_id: str, notes: Sequence[str] = ()) -> Iterator[None]:
     """Show the batch on the flow run that this is called in, while the block runs and once more at its end.
+
+    ``notes`` is what is to be said of the batch's source.
 
     Does nothing without a standing server, and nothing within a block that shows the batch already.
     """
@@ -178,7 +181,7 @@ def publish_progress(store: Store, batch_id: str) -> Iterator[None]:
         return
     token = _SHOWN.set(True)
     left = Event()
-    shower = _Shower(store, batch_id, UUID(flow_run_id))
+    shower = _Shower(store, batch_id, UUID(flow_run_id), notes)
     # Settings and the run's logger are found through the context, which a bare thread wouldn't have.
     thread = Thread(target=copy_context().run, args=(shower.work, left), name=f"show {batch_id}", daemon=True)
     thread.start()
@@ -193,7 +196,8 @@ def publish_progress(store: Store, batch_id: str) -> Iterator[None]:
 class _Shower:
     """Tells Prefect of one batch, from its event log and its rows."""
 
-    def __init__(self, store: Store, batch_id: str, flow_run_id: UUID) -> None:
+    def __init__(self, store: Store, batch_id: str, flow_run_id: UUID, notes: Sequence[str]) -> None:
+        self._notes = notes
         self._store = store
         self._batch_id = batch_id
         self._flow_run_id = flow_run_id
@@ -254,7 +258,7 @@ class _Shower:
         if self._progress_id is not None:
             client.update_artifact(self._progress_id, ArtifactUpdate(data=percent(batch)))
         canonical = graphs.count(self._store.database, self._batch_id).get(self._batch_id)
-        said = summary(batch, canonical, self._head(batch))
+        said = summary(batch, canonical, self._head(batch), self._notes)
         self._create(client, "markdown", "batch-summary", said, "What came of the batch.")
         self._create(client, "table", "batch-documents", json.dumps(table(seen)), "Its documents, failures first.")
 

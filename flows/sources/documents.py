@@ -2,9 +2,12 @@
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -16,6 +19,10 @@ from compat.store.sql import blocks
 
 # Bytes up to which checked documents wait in memory rather than in a temporary file.
 SPOOL_BYTES = 8 * 2**20
+# Names in one note; further ones are counted.
+MOST_NAMES = 20
+# Up to here a float holds every whole number exactly.
+EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,49 @@ class Row:
     text: object
 
 
-class Documents:
-    """Checked documents that share an ontology."""
+@dataclass
+class Reading:
+    """What a person should know of how a source was read.
 
-    def __init__(self, rows: Iterable[Row], ontology_content: str) -> None:
+    Attributes:
+        not_read: Files that were left out, with the reason where their ending isn't reason enough.
+        columns: Keys or columns that are neither id nor text, by the file that has them.
+        readers: How many files each library read, with its version.
+        count: Documents that came from files so far.
+    """
+
+    not_read: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, set[str]] = field(default_factory=dict)
+    readers: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+
+    def notes(self) -> list[str]:
+        """Return it as sentences, a line each."""
+        notes = [f"{name}: {_listed(sorted(columns))} not used" for name, columns in sorted(self.columns.items())]
+        if self.readers:
+            read = ", ".join(f"{reader} ({count})" for reader, count in sorted(self.readers.items()))
+            notes.append(f"files were read with {read}")
+        if self.not_read:
+            count = "1 file was" if len(self.not_read) == 1 else f"{len(self.not_read):,} files were"
+            names = [f"{name} ({reason})" if reason else name for name, reason in self.not_read.items()]
+            notes.append(f"{count} not read: {_listed(names)}")
+        return notes
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+class Documents:
+    """Checked documents that share an ontology. ``ontology_shown`` is how errors name its file."""
+
+    def __init__(
+        self, rows: Iterable[Row], ontology_content: str, reading: Reading | None = None, ontology_shown: str = ""
+    ) -> None:
         """Read all rows. Raises InvalidInputError for one that isn't a document, or whose id was used before."""
+        self.reading = reading or Reading()
+        self.ontology_shown = ontology_shown
         # The ontology is the same for all documents, so it is checked once.
         _checked(Row("ontology", "-", ""), ontology_content)
         self.ontology_content = ontology_content
@@ -103,7 +148,10 @@ class StreamedParams:
                     if digest not in known:
                         yield Row(document.document_id, document.document_id, document.text)
 
-        return replace(self, documents=Documents(new(), self.documents.ontology_content))
+        return replace(
+            self,
+            documents=Documents(new(), self.documents.ontology_content, self.documents.reading, self.documents.ontology_shown),
+        )
 
 
 def invalid(field: str, value: object, advice: str) -> InvalidInputError:
@@ -112,12 +160,22 @@ def invalid(field: str, value: object, advice: str) -> InvalidInputError:
 
 
 def _checked(row: Row, ontology_content: str = "") -> DocumentInput:
-    document_id = row.document_id
-    # Tables may have numbers as ids; True is a number to Python, but not an id.
-    if isinstance(document_id, int) and not isinstance(document_id, bool):
-        document_id = str(document_id)
     try:
-        return DocumentInput.model_validate({"documentId": document_id, "text": row.text, "ontologyContent": ontology_content})
+        return DocumentInput.model_validate(
+            {"documentId": _id(row.document_id), "text": row.text, "ontologyContent": ontology_content}
+        )
     except ValidationError as error:
         problems = [Problem(f"{row.where} {problem.field}", problem.value, problem.advice) for problem in problems_of(error)]
         raise InvalidInputError(problems) from None
+
+
+def _id(value: object) -> object:
+    """Return a document's id as text where it is a number or UUID, as in tables; anything else is checked as it is."""
+    # True is a number to Python, but not an id.
+    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        return str(int(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        return f"{value:.0f}" if value == value.to_integral_value() else f"{value.normalize():f}"
+    return value

@@ -1,5 +1,6 @@
 """Where files are: paths and URLs that fsspec opens, addresses in environment variables, and how errors show them."""
 
+import gzip
 import io
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from compat.errors import InvalidInputError
 from compat.private import parent_of
@@ -25,6 +27,8 @@ _USERINFO = r"(://[^/?#@\s]*:)(?!\d*(?:[/?#]|$)).*@"
 PASSWORD = rf"^\s*[^{{\s].*(?:{_USERINFO}|[?&]password=)"
 # Bytes to read from a file at a time.
 BUFFER = 2**20
+# Bytes of a line, and of a file that is read as a whole. More isn't a document, but a mistake or an attack, such as a zip bomb.
+LARGEST = 2**28
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,13 @@ class Place:
 
     @property
     def suffix(self) -> str:
-        """The ending of the name, with its dot."""
-        return PurePosixPath(self.name).suffix
+        """The ending in lower case; of a compressed file both, such as ``.csv.gz``."""
+        path = PurePosixPath(self.name.lower())
+        return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.system, LocalFileSystem)
 
     @property
     def parent(self) -> "Place":
@@ -93,24 +102,47 @@ class Place:
         with self.readable():
             return self.suffix not in unless and bool(self.system.isdir(self.path))
 
-    def children(self, *suffixes: str) -> list["Place"]:
-        """Return the files of these endings inside it, by name."""
+    def entries(self) -> list["Entry"]:
+        """Return what is in the folder, by name. Of a web page that is a listing, what lies below it."""
+        on_the_web = "://" in self.path
         with self.readable():
-            paths = [str(path) for path in self.system.ls(self.path, detail=False)]
-        places = [replace(self, path=path, shown=f"{self.shown.rstrip('/')}/{PurePosixPath(path).name}") for path in paths]
-        return sorted((place for place in places if place.suffix in suffixes), key=lambda place: place.name)
+            found = self.system.ls(self.path, detail=True)
+        entries = []
+        for each in found:
+            path = str(each["name"]).rstrip("/")
+            name = PurePosixPath(path).name
+            if on_the_web and ("?" in path or "#" in path or not path.startswith(self.path.split("?")[0].rstrip("/") + "/")):
+                continue
+            place = replace(self, path=path, shown=f"{self.shown.rstrip('/')}/{name}")
+            # A listing on the web calls everything a file; what isn't read has no ending there.
+            entries.append(Entry(place, each.get("type") == "directory", bool(each.get("islink"))))
+        return sorted(entries, key=lambda entry: entry.place.name)
+
+    def matches(self) -> list["Place"]:
+        """Return the files that the path means as a pattern, such as ``reports/*.pdf``, in the order of their names."""
+        with self.readable():
+            found = self.system.glob(self.path, detail=True)
+        paths = sorted(str(path) for path, info in found.items() if info.get("type") != "directory")
+        return [replace(self, path=path, shown=self.shown if self.is_secret else path) for path in paths]
 
     def open(self) -> Any:
-        """Open the file for reading bytes."""
+        """Open the file for reading bytes; a file that ends in ``.gz`` is decompressed."""
         with self.readable():
             # Buffered here: fsspec seeks back to find a line's end, which a stream can't.
-            return io.BufferedReader(self.system.open(self.path, "rb"), BUFFER)
+            file = io.BufferedReader(self.system.open(self.path, "rb"), BUFFER)
+        return gzip.open(file, "rb") if self.suffix.endswith(".gz") else file
+
+    def content(self) -> bytes:
+        """Return the file's bytes, of which there are at most LARGEST."""
+        with self.open() as file, self.readable():
+            content: bytes = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise invalid(self.label, self.shown, f"is larger than {LARGEST // 2**20} MiB; split it")
+        return content
 
     def text(self) -> str:
         """Return the whole file as text."""
-        with self.open() as file, self.readable():
-            content: bytes = file.read()
-        return decoded(content, self.label, 1)
+        return decoded(self.content(), self.label, 1)
 
     @contextmanager
     def readable(self, where: Callable[[], str] | None = None) -> Iterator[None]:
@@ -127,9 +159,29 @@ class Place:
             raise invalid(where() if where else self.label, self.shown, advice) from None
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What a folder holds at one name."""
+
+    place: Place
+    is_folder: bool
+    is_link: bool
+
+
+def bounded(name: str, file: Any) -> Iterator[bytes]:
+    """Yield a file's lines. Raises InvalidInputError for one of more than LARGEST bytes."""
+    number = 0
+    while line := file.readline(LARGEST + 1):
+        number += 1
+        if len(line) > LARGEST:
+            raise invalid(f"{name} line {number}", line[:40], f"is longer than {LARGEST // 2**20} MiB; it is no document")
+        yield line
+
+
 def _is_theirs(error: Exception) -> bool:
     """Return whether an error comes from a file system, rather than from a fault of ours; each has its own classes."""
-    return isinstance(error, OSError | ValueError) or type(error).__module__ != "builtins"
+    # A compressed file that was cut off raises EOFError.
+    return isinstance(error, OSError | ValueError | EOFError) or type(error).__module__ != "builtins"
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -216,7 +216,7 @@ BAD: dict[str, tuple[Callable[[Path], Documents], str]] = {
     "no variable": (lambda folder: sources.load("env:NO_SUCH"), "there is no environment variable NO_SUCH"),
     "no ontology beside it": (
         lambda folder: (folder / "ontology.ttl").unlink() or bad_jsonl("")(folder),  # type: ignore[func-returns-value]
-        "ontology = '.*: has no .ttl file",
+        "ontology = '.*: has no ontology, no file that ends in .ttl",
     ),
     "no ontology": (lambda folder: sources.load(lines()), "name it: --ontology"),
     "no such ontology": (lambda folder: sources.load(lines(), "gone.ttl"), "ontology = 'gone.ttl'.*no such file"),

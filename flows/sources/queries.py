@@ -1,0 +1,59 @@
+"""Documents in databases: the rows of a query."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from compat.errors import InvalidInputError
+from flows.sources.documents import Reading, Row, invalid
+from flows.sources.places import Address
+from flows.sources.tables import ROWS, Columns, check_columns
+
+DATABASE = re.compile(r"(sqlite|postgres(ql)?)(\+\w+)?://")
+
+
+def read_query(address: Address, query: str, columns: Columns, reading: Reading) -> Iterator[Row]:
+    """Yield the rows of a query as documents. The database is never changed."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    from compat.store.database import parse_url
+
+    if not query:
+        raise invalid("query", query, "a database needs a query whose rows are the documents; give --query SELECT …")
+    try:
+        url = parse_url(address.value)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            # SQLite would create it, empty.
+            raise invalid("SOURCE", address.shown, "no such database file; correct the URL: sqlite:///FILE")
+        engine = create_engine(url, poolclass=NullPool)
+    except InvalidInputError:
+        raise
+    except ModuleNotFoundError as error:
+        raise invalid("SOURCE", address.shown, f"needs the package {error.name}; install it where the batch runs") from None
+    except (ValueError, NoSuchModuleError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "isn't the URL of a database that SQLAlchemy knows here"
+        raise invalid("SOURCE", address.shown, f"{reason}; a query needs a database's URL in SQLAlchemy's form") from None
+    if engine.dialect.is_async:
+        advice = f"{url.drivername} is a driver for event loops; write {url.get_backend_name()}:// without a driver"
+        raise invalid("SOURCE", address.shown, advice)
+    try:
+        # Never committed, and writes that would take effect all the same (SQLite's tables, PostgreSQL's sequences) are refused.
+        with engine.connect().execution_options(yield_per=ROWS, postgresql_readonly=True) as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA query_only=ON")
+            # SQLAlchemy reads a colon as a parameter; here it belongs to a text or a cast.
+            result = connection.execute(text(query.replace(":", r"\:")))
+            if not result.returns_rows:
+                raise invalid("query", query, "returns no rows; use a SELECT")
+            check_columns("query", list(result.keys()), columns, reading)
+            for number, row in enumerate(result.mappings(), start=1):
+                yield Row(f"query row {number}", row[columns.document_id], row[columns.text])
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        if url.password:
+            reason = reason.replace(url.password, "***")
+        raise invalid(
+            "query", query, f"failed at {address.shown} ({reason}); correct it, or check that the database is running"
+        ) from None
