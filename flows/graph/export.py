@@ -1,5 +1,6 @@
 """The merged graph of one or more batches as a file, in the format of its ending."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ FORMATS = {
     ".ttl": "Turtle", ".nt": "N-Triples", ".rdf": "RDF/XML", ".trig": "TriG", ".nq": "N-Quads", ".jsonld": "JSON-LD",
     ".csv": "CSV", ".parquet": "Parquet", ".graphml": "GraphML", ".json": "node-link JSON", ".neo4j.csv": "Neo4j import",
     ".cypher": "Cypher", ".html": "a page to look at", ".svg": "a picture of the 60 most connected entities",
+    ".jsonl": "the documents' texts",
 }  # fmt: skip
 Rdf = Callable[[MergedGraph, TextIO, bool, bool], int]
 # The writer, and whether it names graphs.
@@ -108,6 +110,8 @@ def _write(graph: MergedGraph, ending: str, files: tuple[Path, ...], options: Op
         if ending == ".neo4j.csv":
             with files[1].open("w", encoding="utf-8", errors="replace", newline="\n") as second:
                 return tools.write_neo4j(graph, out, second), "nodes and relationships"
+        if ending == ".jsonl":
+            return _write_texts(graph, out), "texts"
         if ending == ".html":
             from flows.graph import page
 
@@ -119,3 +123,16 @@ def _write(graph: MergedGraph, ending: str, files: tuple[Path, ...], options: Op
             out.write(drawn)
             return drawn.count("<line "), "relations"
         return _TOOLS[ending](graph, out), "nodes and edges"
+
+
+def _write_texts(graph: MergedGraph, out: TextIO) -> int:
+    """Write the texts to which offsets refer, as JSON lines that are a source themselves."""
+    count = 0
+    for batch_id in graph.batch_ids:
+        # Ids of documents are a batch's own.
+        batch = {} if len(graph.batch_ids) == 1 else {"batchId": batch_id}
+        for document in graph.store.request(batch_id).documents:
+            line = {"documentId": document.document_id, "text": document.text, **batch}
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count += 1
+    return count

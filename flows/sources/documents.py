@@ -58,7 +58,7 @@ class Reading:
             notes.append(f"files were read with {read}")
         if self.not_read:
             count = "1 file was" if len(self.not_read) == 1 else f"{len(self.not_read):,} files were"
-            names = [f"{name} ({reason})" if reason else name for name, reason in self.not_read.items()]
+            names = [f"{name} ({reason})" if reason else name for name, reason in sorted(self.not_read.items())]
             notes.append(f"{count} not read: {_listed(names)}")
         return notes
 

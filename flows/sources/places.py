@@ -73,6 +73,7 @@ class Place:
 
     @property
     def is_local(self) -> bool:
+        """Whether it lies in this machine's own file system."""
         return isinstance(self.system, LocalFileSystem)
 
     @property
@@ -115,7 +116,9 @@ class Place:
                 continue
             place = replace(self, path=path, shown=f"{self.shown.rstrip('/')}/{name}")
             # A listing on the web calls everything a file; what isn't read has no ending there.
-            entries.append(Entry(place, each.get("type") == "directory", bool(each.get("islink"))))
+            is_link = bool(each.get("islink"))
+            is_folder = each.get("type") == "directory" or (is_link and bool(self.system.isdir(path)))
+            entries.append(Entry(place, is_folder, is_link))
         return sorted(entries, key=lambda entry: entry.place.name)
 
     def matches(self) -> list["Place"]:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -30,10 +31,12 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, str]:
+        """The two names."""
         return self.document_id, self.text
 
     @property
     def are_named(self) -> bool:
+        """Whether the caller named the columns."""
         return self.names != DEFAULT_COLUMNS.names
 
 
@@ -41,11 +44,13 @@ DEFAULT_COLUMNS = Columns()
 
 
 def read_jsonl(place: Place, columns: Columns, reading: Reading) -> Iterator[Row]:
+    """Yield the documents of a file of JSON lines."""
     with place.open() as file, place.readable():
         yield from read_lines(place.label, bounded(place.label, file), columns, reading)
 
 
 def read_lines(name: str, lines: Iterable[bytes], columns: Columns, reading: Reading) -> Iterator[Row]:
+    """Yield the documents of JSON lines, which errors call ``name``."""
     # Line by line rather than through pandas, which doesn't name the line that it can't read.
     for number, line in enumerate(lines, start=1):
         where = f"{name} line {number}"
@@ -54,7 +59,7 @@ def read_lines(name: str, lines: Iterable[bytes], columns: Columns, reading: Rea
             continue
         repeated: list[str] = []
         try:
-            row = json.loads(text, object_pairs_hook=lambda pairs, found=repeated: _object(pairs, found))
+            row = json.loads(text, object_pairs_hook=partial(_object, repeated))
         except (ValueError, RecursionError) as error:
             raise invalid(where, text, f"isn't JSON ({error}); correct or remove the line") from None
         if not isinstance(row, dict):
@@ -71,7 +76,7 @@ def read_lines(name: str, lines: Iterable[bytes], columns: Columns, reading: Rea
         yield Row(where, row[columns.document_id], row[columns.text])
 
 
-def _object(pairs: list[tuple[str, Any]], repeated: list[str]) -> dict[str, Any]:
+def _object(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object. Its keys that stand twice are added to ``repeated``; nested objects come before the outer one."""
     made = dict(pairs)
     keys = [key for key, _ in pairs]
@@ -101,6 +106,7 @@ def _near(wanted: str, there: Iterable[str]) -> str:
 
 
 def read_csv(place: Place, columns: Columns, reading: Reading) -> Iterator[Row]:
+    """Yield the documents of a table whose fields are separated by a character."""
     # Not through pandas, which shifts, fills or drops what doesn't fit the header. The limit is the process's: it is only raised.
     # A longer field isn't a document but an unclosed quote, which would be read to the file's end.
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST))
@@ -157,6 +163,7 @@ def _text_lines(name: str, lines: Iterable[bytes]) -> Iterator[str]:
 
 
 def read_parquet(place: Place, columns: Columns, reading: Reading) -> Iterator[Row]:
+    """Yield the documents of a Parquet file."""
     import pyarrow.parquet
 
     number = 0

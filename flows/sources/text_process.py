@@ -42,6 +42,7 @@ class UnreadableError(Exception):
 
 
 def read_pdf(path: Path) -> tuple[str, list[str]]:
+    """Return the text of all pages."""
     from pypdf import PdfReader
 
     reader = PdfReader(path)
@@ -52,6 +53,7 @@ def read_pdf(path: Path) -> tuple[str, list[str]]:
 
 
 def read_docx(path: Path) -> tuple[str, list[str]]:
+    """Return the paragraphs and tables in their order."""
     check_archive(path)
     import docx
 
@@ -65,7 +67,7 @@ def _docx_blocks(container: Any) -> Iterator[str]:
             rows = []
             for row in item.rows:
                 # A merged cell is given once for each column that it spans.
-                cells = {id(cell._tc): cell for cell in row.cells}
+                cells = {id(cell._tc): cell for cell in row.cells}  # noqa: SLF001 -- there is no other identity
                 rows.append("\t".join(" ".join(_docx_blocks(cell)) for cell in cells.values()))
             yield "\n".join(rows)
         elif item.text.strip():
@@ -73,15 +75,18 @@ def _docx_blocks(container: Any) -> Iterator[str]:
 
 
 def read_html(path: Path) -> tuple[str, list[str]]:
+    """Return what a web page says."""
     return html_text(path.read_bytes()), []
 
 
 def html_text(content: bytes | str) -> str:
+    """Return the text of a page without menus and footers; of one that is nothing else, all of it."""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    html = content if isinstance(content, str) else bytes_to_str(content, declared_encoding(content) or detect_encoding(content))
-    # Without menus and footers; a page that is nothing else is read whole.
+    html = content
+    if isinstance(html, bytes):
+        html = bytes_to_str(html, declared_encoding(html) or detect_encoding(html) or "utf-8")
     text: str = extract_plain_text(html, main_content=True, alt_texts=False)
     return text if text.strip() else str(extract_plain_text(html, alt_texts=False))
 
@@ -99,6 +104,7 @@ def declared_encoding(content: bytes) -> str | None:
 
 
 def read_eml(path: Path) -> tuple[str, list[str]]:
+    """Return an e-mail's subject and body, and the names of its attachments."""
     message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
     if not isinstance(message, EmailMessage) or not message.keys():
         raise UnreadableError("isn't an e-mail: it has no headers")
@@ -112,6 +118,7 @@ def read_eml(path: Path) -> tuple[str, list[str]]:
 
 
 def read_epub(path: Path) -> tuple[str, list[str]]:
+    """Return a book's pages in the order of its spine."""
     check_archive(path)
     from xml.etree import ElementTree
 
@@ -180,6 +187,7 @@ def joined_lines(lines: list[str]) -> str:
 
 
 def main(seconds: int, memory: int) -> None:
+    """Answer each line of stdin."""
     for line in sys.stdin:
         path, suffix = json.loads(line)
         print(json.dumps(answer(path, suffix, seconds, memory)), flush=True)  # noqa: T201 -- its answer
