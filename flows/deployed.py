@@ -130,7 +130,7 @@ def run_batch(
         query: The SQL whose rows are the documents, where the source is a database.
         id_column: What documents' ids are called in the source.
         text_column: What documents' texts are called in the source.
-        delimiter: What parts the fields of a .csv, or: tab. Empty: it is recognised.
+        delimiter: What separates the fields of a .csv, or: tab. Empty: it is recognised.
         extractor: What reads the documents: rules, or the model that the worker's variables name (llm). Empty:
             KNOWLEDGE_EXTRACTOR decides.
         batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.

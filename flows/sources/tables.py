@@ -97,7 +97,8 @@ def _check_slips(where: str, others: list[str], columns: Columns) -> None:
 
 def _is_near(key: str, wanted: str) -> bool:
     one, other = ("".join(letter for letter in each.lower() if letter.isalnum()) for each in (key, wanted))
-    return difflib.SequenceMatcher(None, one, other).ratio() >= NEAR
+    # Letters that changed places are the commonest slip.
+    return sorted(one) == sorted(other) or difflib.SequenceMatcher(None, one, other).ratio() >= NEAR
 
 
 def _near(wanted: str, there: Iterable[str]) -> str:

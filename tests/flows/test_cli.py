@@ -84,7 +84,9 @@ def test_a_batch_in_which_every_document_failed_exits_1(process: Command, tmp_pa
     broken = folder(tmp_path / "broken", [faults.document("bad", fail=faults.ALWAYS, how="ontology")])
     done = process("run", str(broken), "--batch-id", "failed")
     assert done.returncode == 1
-    assert "knowledge-batch resume failed" in done.stdout
+    # What the ontology says stays the same, so a resume is not advised.
+    assert "run it as a new batch" in done.stdout
+    assert "knowledge-batch resume" not in done.stdout
 
 
 def test_a_rollback_is_one_line_on_stderr_and_in_the_log(process: Command, source: Path, tmp_path: Path) -> None:
@@ -101,7 +103,8 @@ def test_a_rollback_is_one_line_on_stderr_and_in_the_log(process: Command, sourc
 def test_engine_mode_prints_progress_and_table_and_nothing_else(process: Command, source: Path, tmp_path: Path) -> None:
     done = process("run", str(source), "--mode", "engine", PREFECT_HOME=str(tmp_path / "prefect"))
     assert done.returncode == 0
-    assert {line.split()[0].rstrip(":") for line in done.stderr.splitlines()} <= {"starting", "extracting", "resolving"}
+    begin = {line.split()[0].rstrip(":") for line in done.stderr.splitlines()}
+    assert begin <= {"ontology.ttl", "starting", "extracting", "resolving"}
     headings = [line.split()[0] for line in done.stdout.splitlines()]
     assert headings == ["batch", "status", "documents", "entities", "relations", "time", "next", "knowledge-batch"]
 
@@ -162,7 +165,7 @@ def a_line(path: Path, number: int, line: bytes) -> None:
 
 BAD_SOURCES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing folder": (lambda path: path.rename(path.with_name("elsewhere")), "no such file or folder"),
-    "no ontology": (lambda path: (path / "ontology.ttl").unlink(), "no .ttl file"),
+    "no ontology": (lambda path: (path / "ontology.ttl").unlink(), "has no ontology"),
     "no documents": (lambda path: (path / "documents.jsonl").unlink(), "documents.jsonl"),
     "not JSON": (lambda path: a_line(path / "documents.jsonl", 2, b"{nonsense"), "documents.jsonl line 2"),
     "not an object": (lambda path: a_line(path / "documents.jsonl", 2, b"[1]"), "documents.jsonl line 2"),
