@@ -41,10 +41,18 @@ class BrokenDocumentError(ValueError):
 
 
 def document(
-    document_id: str, fail: int = 0, how: str = "flaky", names: tuple[str, ...] = (), seconds: float = 0.0
+    document_id: str,
+    fail: int = 0,
+    how: str = "flaky",
+    names: tuple[str, ...] = (),
+    seconds: float = 0.0,
+    held: bool = False,
 ) -> dict[str, str]:
-    """A document whose first ``fail`` attempts fail. ``how`` is a word of ScriptedExtractor's, or a name of ``poison.POISON``."""
-    script = {"fail": fail, "how": how, "names": names or (document_id, "Shared Name"), "seconds": seconds}
+    """A document whose first ``fail`` attempts fail. ``how`` is a word of ScriptedExtractor's, or a name of ``poison.POISON``.
+
+    A ``held`` one stays in work until the test calls ``open_door``.
+    """
+    script = {"fail": fail, "how": how, "names": names or (document_id, "Shared Name"), "seconds": seconds, "held": held}
     return {"documentId": document_id, "text": json.dumps(script), "ontologyContent": "no ontology is read"}
 
 
@@ -52,6 +60,24 @@ def knocks() -> Counter[str]:
     """How often each document came to the extractor's door."""
     path = Path(os.environ[DOOR])
     return Counter(path.read_text(encoding="utf-8").splitlines()) if path.exists() else Counter()
+
+
+def open_door() -> None:
+    """Let the documents go on that are held, and all that come."""
+    _opened().touch()
+
+
+def _opened() -> Path:
+    return Path(os.environ[DOOR] + "-open")
+
+
+def _wait_at_the_door(most: float = 300.0) -> None:
+    until = time.monotonic() + most
+    while not _opened().exists():
+        # Bounded, so that no process outlives its test for ever.
+        if time.monotonic() > until:
+            raise TimeoutError("no test opened the door")
+        time.sleep(0.01)
 
 
 class ScriptedExtractor:
@@ -62,6 +88,8 @@ class ScriptedExtractor:
         script = json.loads(text)
         if script["seconds"]:
             time.sleep(script["seconds"])
+        if script.get("held"):
+            _wait_at_the_door()
         if knocks()[config.document_id] <= script["fail"]:
             match script["how"]:
                 case "flaky":

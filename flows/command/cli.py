@@ -26,6 +26,7 @@ from compat.store.migrations import HEAD
 from flows.command import graphs as graph_commands
 from flows.command import models
 from flows.command import parity as evidence
+from flows.command.log import LogFile
 from flows.command.progress import shown_progress
 from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
 from flows.graph import export as exporting
@@ -408,24 +409,6 @@ def _keep_the_terminal_ours() -> None:
     errors.setLevel(logging.ERROR)
     errors.setFormatter(logging.Formatter("%(message)s"))
     log.handlers = [errors, LogFile()]
-
-
-class LogFile(logging.Handler):
-    """``logs/knowledge-batch.log`` in the home, which is not made before there is something to say."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line to the log file."""
-        try:
-            folder = Settings.load().home / "logs"
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "knowledge-batch.log").open("a", encoding="utf-8") as file:
-                file.write(self.format(record) + "\n")
-        except Exception:
-            self.handleError(record)
 
 
 def main() -> None:
