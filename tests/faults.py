@@ -67,6 +67,11 @@ def open_door() -> None:
     _opened().touch()
 
 
+def close_door() -> None:
+    """Hold documents again."""
+    _opened().unlink()
+
+
 def _opened() -> Path:
     return Path(os.environ[DOOR] + "-open")
 

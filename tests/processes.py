@@ -14,6 +14,9 @@ import httpx
 
 import faults
 
+# How many seconds a test waits for what has to come. No test that passes waits so long, on a busy machine either.
+PATIENCE = 180.0
+
 # Runs one batch whose request comes on stdin, in the mode of the first argument.
 RUN = "import json, sys, flows; flows.run_batch(json.load(sys.stdin), sys.argv[1])"
 
@@ -40,7 +43,7 @@ def start(program: str, *arguments: str, request: str = "", **variables: str) ->
     return child
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0, pause: float = 0.01) -> float:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.01) -> float:
     """Waits for a condition, looking every ``pause`` seconds, and returns how long that took. Fails after ``seconds``."""
     began = time.monotonic()
     while not condition():
@@ -112,7 +115,7 @@ def prefect_server(folder: Path) -> Iterator[tuple[str, Callable[[int], None]]]:
         os.killpg(server.pid, number)
 
     try:
-        wait_until(healthy, 90)
+        wait_until(healthy)
         yield url, send
     finally:
         if server.poll() is None:

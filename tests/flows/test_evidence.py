@@ -67,7 +67,7 @@ def test_a_batch_without_a_comparison_says_why(command: Command, environment: py
         found = shadow_requests.find(database, "alone")
         return found is not None and found.status == "refused"
 
-    processes.wait_until(is_refused, 120)
+    processes.wait_until(is_refused)
     assert "its shadow was refused: ShadowRefusedError: no PREFECT_API_URL" in command("parity", "show", "alone").stderr
     assert "refused: ShadowRefusedError: no PREFECT_API_URL" in command("status", "alone").stdout
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
@@ -33,13 +34,13 @@ def task_runs(batch_id: str, at_least: int) -> int:
     """How many task runs the server knows of a batch's flow run, once it knows of that many; they reach it late."""
     with get_client(sync_client=True) as client:
         only = FlowRunFilter.model_validate({"name": {"any_": [f"{batch_id} (engine)"]}})
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + processes.PATIENCE
         while time.monotonic() < deadline:
             found = len(client.read_task_runs(flow_run_filter=only, limit=200))
             if found >= at_least:
                 return found
             time.sleep(0.2)
-    raise AssertionError(f"after 60 s the server knows of {found} task runs, not of {at_least}")
+    raise AssertionError(f"after {processes.PATIENCE:g} s the server knows of {found} task runs, not of {at_least}")
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -50,7 +50,7 @@ def submitted(batch_id: str) -> shadow_requests.ShadowRequest:
         found = shadow_requests.find(database, batch_id)
         return found is not None and (found.status != "requested" or found.reason is not None)
 
-    processes.wait_until(settled, 120)
+    processes.wait_until(settled)
     found = shadow_requests.find(database, batch_id)
     assert found is not None
     return found
@@ -199,17 +199,18 @@ def interrupted(request: dict[str, Any], mode: str) -> None:
     flows.start_batch(request, mode)
     processes.wait_until(lambda: bool(faults.knocks()))
     STOPS.ask_all("Interrupted by a test")
+    faults.open_door()
     processes.wait_until(lambda: type(flows.get_status(request["batchId"])).__name__ == "Failed")
 
 
 def test_a_batch_that_did_not_run_to_its_end_has_no_shadow_and_is_no_evidence(
     environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    interrupted(request_of([faults.document(f"d{number}", seconds=0.05) for number in range(40)], "cut short"), "shadow")
+    interrupted(request_of([faults.document(f"d{number}", held=True) for number in range(9)], "cut short"), "shadow")
     assert "refused: it did not run to its end: Interrupted by a test" in submitted("cut short").summary
     report = shadow_of("cut short")
     assert (report.verdict, report.documents) == ("inconclusive", 0)
-    assert flows.resume_batch("cut short", "shadow").success_count == 40
+    assert flows.resume_batch("cut short", "shadow").success_count == 9
     assert shadow_of("cut short").verdict == "parity"
 
 
@@ -245,12 +246,15 @@ def test_a_prefect_that_is_away_says_nothing_of_the_engine(environment: pytest.M
 
 
 def test_a_shadow_that_is_cancelled_is_no_evidence(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    flows.run_batch(request_of([faults.document(f"d{number}", seconds=0.1) for number in range(30)], "cancelled there"), "shadow")
+    faults.open_door()
+    flows.run_batch(request_of([faults.document(f"d{number}", held=True) for number in range(9)], "cancelled there"), "shadow")
+    faults.close_door()
     before = sum(faults.knocks().values())
 
     def cancel() -> None:
         processes.wait_until(lambda: sum(faults.knocks().values()) > before)
         Store.of_shadows().cancel("cancelled there")
+        faults.open_door()
 
     canceller = Thread(target=cancel)
     canceller.start()
@@ -378,10 +382,11 @@ def test_a_submission_that_can_not_be_started_is_a_reason(
 
 
 def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    request = request_of([faults.document(f"d{number}", seconds=0.05) for number in range(40)], "cancelled")
+    request = request_of([faults.document(f"d{number}", held=True) for number in range(9)], "cancelled")
     flows.start_batch(request, "shadow")
     processes.wait_until(lambda: bool(faults.knocks()))
     flows.cancel_batch("cancelled")
+    faults.open_door()
     assert "was cancelled" in submitted("cancelled").summary
 
 

@@ -59,7 +59,7 @@ def test_a_completed_batch_stays_completed(late: State[Any], request_of: Any) ->
 def test_a_cancelled_batch_stays_cancelled_when_its_flow_run_completes(request_of: Any) -> None:
     child = run_slowly("cancelled", request_of)
     flows.cancel_batch("cancelled")
-    assert child.wait(timeout=30) == 0
+    assert child.wait(timeout=processes.PATIENCE) == 0
     before = rows()
     with get_client(sync_client=True) as client:
         force(client, "cancelled", Completed(message="too late"))
@@ -97,11 +97,12 @@ def test_a_live_batch_is_left_alone_whatever_is_said_of_its_flow_run(request_of:
         force(client, "alive", Running())
     assert reconcile.reconcile(Store.from_settings()) == {}
     flows.cancel_batch("alive")
-    assert child.wait(timeout=30) == 0
+    faults.open_door()
+    assert child.wait(timeout=processes.PATIENCE) == 0
 
 
 def run_slowly(batch_id: str, request_of: Any) -> Any:
-    request = request_of([faults.document(f"d{number}", seconds=0.2) for number in range(100)], batch_id=batch_id)
+    request = request_of([faults.document(f"d{number}", held=True) for number in range(6)], batch_id=batch_id)
     child = processes.start(processes.RUN, "engine", request=json.dumps(request), PREFECT_API_URL=PREFECT_API_URL.value() or "")
     processes.wait_until(lambda: sum(faults.knocks().values()) >= 2)
     return child

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+import processes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,7 +89,7 @@ def run(lanes: Lanes, places: int, ledger: Ledger, retries: int, dies: Callable[
         futures = [pool.submit(with_retries, Lane(lanes, place + 1, places)) for place in range(places)]
         at_work = places
         while at_work:
-            lane = ended.get(timeout=20)
+            lane = ended.get(timeout=processes.PATIENCE)
             at_work -= 1
             if lanes.wants_lane:
                 at_work += 1
@@ -175,7 +176,7 @@ def test_closing_ends_lanes_that_wait_rather_than_letting_them_go_on() -> None:
         rest = pool.submit(rounds.rest, waiting)
         rounds.close()
         with pytest.raises(LanesClosedError):
-            rest.result(timeout=20)
+            rest.result(timeout=processes.PATIENCE)
     rounds.settle(working, "b", "unfinished")
     with pytest.raises(LanesClosedError):
         rounds.take(working)
