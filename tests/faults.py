@@ -52,7 +52,13 @@ def document(
 
     A ``held`` one stays in work until the test calls ``open_door``.
     """
-    script = {"fail": fail, "how": how, "names": names or (document_id, "Shared Name"), "seconds": seconds, "held": held}
+    script = {
+        "fail": fail,
+        "how": how,
+        "names": names or (document_id, "Shared Name"),
+        "seconds": seconds,
+        **({"held": True} if held else {}),
+    }
     return {"documentId": document_id, "text": json.dumps(script), "ontologyContent": "no ontology is read"}
 
 

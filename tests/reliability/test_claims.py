@@ -72,7 +72,7 @@ def test_a_program_that_ends_waits_for_the_batches_it_started(mode: str, request
     child = processes.start(program, mode, request=json.dumps(request), PREFECT_API_URL=PREFECT_API_URL.value() or "")
     said, errors = child.communicate(timeout=processes.PATIENCE)
     assert json.loads(said) == {"batchId": "waited for", "totalDocuments": 20}
-    assert type(flows.get_status("waited for")).__name__ == "Completed", errors
+    assert type(flows.get_status("waited for")).__name__ == "Completed", (flows.get_status("waited for"), errors)
     assert faults.knocks() == {f"d{number}": 1 for number in range(20)}
 
 
