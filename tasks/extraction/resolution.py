@@ -4,10 +4,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from math import floor
 
-from rapidfuzz import fuzz
+import numpy as np
+from rapidfuzz import fuzz, process
 
 from compat.contracts import CanonicalEntity, Entity
 from compat.errors import OntologyParseError
@@ -194,10 +196,14 @@ def _grouped(names: Sequence[_Name], individuals: dict[int, str]) -> list[list[i
     first_of: dict[str, int] = {}
     for number, iri in individuals.items():
         groups.join(first_of.setdefault(iri, number), number)
+    texts = [name.text for name in names]
     alike: dict[tuple[int, int], float] = {}
-    for one, other in _candidates(names):
-        if (score := fuzz.ratio(names[one].text, names[other].text, score_cutoff=SIMILAR * 100)) > SIMILAR * 100:
-            alike[one, other] = score
+    for number, others in _candidates(names):
+        # Many at a time, which is what takes most of the time where names are many.
+        near = list(map(texts.__getitem__, others))
+        scores = process.cdist([texts[number]], near, scorer=fuzz.ratio, score_cutoff=SIMILAR * 100, dtype=np.float64)[0]
+        for place in np.flatnonzero(scores > SIMILAR * 100):
+            alike[others[place], number] = float(scores[place])
     for one, other in sorted(alike, key=lambda pair: (-alike[pair], pair)):
         left, right = groups.members(one), groups.members(other)
         if left is not right and _may_join(left, right, alike, individuals):
@@ -236,8 +242,8 @@ class _Groups:
         return [group for number, group in enumerate(self._of) if group[0] == number]
 
 
-def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, int]]:
-    """Yield pairs that may be similar enough, each once: they share a type, all numbers, and a pair of letters that is rare.
+def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, list[int]]]:
+    """Yield names with the earlier ones that may be similar enough: they share a type, all numbers, and a rare pair of letters.
 
     No pair above the threshold is missed. Names of a and b letters that are more than 0.85 similar have L > 0.85 (a + b) / 2
     letters in common, in their order. Each of the a - L others takes at most two of the a - 1 pairs of letters with it, each of
@@ -247,26 +253,24 @@ def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, int]]:
     for number, name in enumerate(names):
         for kind in name.types:
             blocks[kind, name.numbers].append(number)
-    seen: set[tuple[int, int]] = set()
     for block in blocks.values():
         if len(block) < 2:
             continue
-        bigrams = {number: _bigrams(names[number].text) for number in block}
-        rarity: Counter[tuple[str, int]] = Counter(pair for pairs in bigrams.values() for pair in pairs)
-        index: dict[tuple[str, int], list[int]] = defaultdict(list)
+        # Counted first and made again below: kept, they would take more memory than all else.
+        rarity: Counter[tuple[str, int]] = Counter(pair for number in block for pair in _bigrams(names[number].text))
+        # By a pair of letters and the length of the texts that have it: most are too short or too long.
+        index: dict[tuple[tuple[str, int], int], list[int]] = defaultdict(list)
         for number in block:
             length = len(names[number].text)
-            longest = length * (2 - SIMILAR) / SIMILAR
-            rare_first = sorted(bigrams[number], key=lambda pair: (rarity[pair], pair))
+            rare_first = sorted(_bigrams(names[number].text), key=lambda pair: (rarity[pair], pair))
             found: set[int] = set()
             for pair in rare_first[: len(rare_first) - _shared(length) + 1]:
-                found.update(index[pair])
-                index[pair].append(number)
-            for other in found:
-                shorter = len(names[other].text)
-                if shorter <= longest and length <= shorter * (2 - SIMILAR) / SIMILAR and (other, number) not in seen:
-                    seen.add((other, number))
-                    yield other, number
+                for other in _lengths(length):
+                    if (pair, other) in index:
+                        found.update(index[pair, other])
+                index[pair, length].append(number)
+            if found:
+                yield number, list(found)
 
 
 def _bigrams(text: str) -> set[tuple[str, int]]:
@@ -280,10 +284,16 @@ def _bigrams(text: str) -> set[tuple[str, int]]:
     return found
 
 
+def _lengths(length: int) -> range:
+    """The lengths that a text similar to one of this length may have."""
+    return range(floor(length * SIMILAR / (2 - SIMILAR)), floor(length * (2 - SIMILAR) / SIMILAR) + 2)
+
+
+@lru_cache(maxsize=1024)
 def _shared(length: int) -> int:
     """Return how many of its pairs of letters a text has in common with any that is similar enough, at the least."""
     least = length - 1
-    for other in range(floor(length * SIMILAR / (2 - SIMILAR)), floor(length * (2 - SIMILAR) / SIMILAR) + 2):
+    for other in _lengths(length):
         # The next whole number above the limit; a limit that is one itself is let through, in case it was rounded.
         common = floor(SIMILAR * (length + other) / 2 - 1e-9) + 1
         if common <= min(length, other):
