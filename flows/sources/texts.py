@@ -1,6 +1,8 @@
 """The text of a document's file. Whatever isn't plain text is read in a process of its own, with limits of time and memory."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,10 @@ class TextReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._process is not None:
+            if error is not None:
+                # Nobody waits for the file that it may be in; its fork is of the same group.
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
             # At the end of its input it ends.
             with self._process:
                 pass
@@ -68,7 +74,8 @@ class TextReader:
         if self._process is None:
             # By its file: it imports nothing of ours. With -P, its folder's modules aren't taken for others of their names.
             command = [sys.executable, "-P", str(Path(text_process.__file__)), *self._limits]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 -- our own file
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)  # noqa: S603 -- our own
         assert self._process.stdin  # noqa: S101 -- a pipe
         assert self._process.stdout  # noqa: S101 -- a pipe
         line = b""
@@ -77,8 +84,8 @@ class TextReader:
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         if not line:
-            self._process.wait()
-            self._process = None
+            with self._process:
+                self._process = None
             return {"error": "its reader ended without an answer"}
         answer: dict[str, Any] = json.loads(line)
         return answer
