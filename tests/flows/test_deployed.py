@@ -11,14 +11,16 @@ import pytest
 import stacks
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Crashed, Pending
+from rdflib import OWL, RDF
 
 import faults
 import flows
-from compat.errors import OtherInputError
+from compat.errors import BatchNotFoundError, OtherInputError
 from compat.store import Store
 from flows import deployed
 from flows.operations import reconcile
@@ -196,3 +198,25 @@ def test_a_batch_that_goes_on_elsewhere_no_longer_ends_with_its_first_flow_run(t
         client.set_flow_run_state(flow_run_id, Cancelled(), force=True)
     assert reconcile.reconcile(store) == {}
     assert not store.heartbeat(claim).cancel_requested
+
+
+def test_the_form_says_what_of_its_source_was_read_and_refuses_what_can_give_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "ontology.nt").write_text(f"<https://x.org/Sea> <{RDF.type}> <{OWL.Class}> .", encoding="utf-8")
+    (folder / "a.txt").write_text("The sea.", encoding="utf-8")
+    (folder / "data.bin").write_bytes(b"x")
+    with get_client(sync_client=True) as client:
+        good = create(client, source=str(folder), extractor="rules")
+        stdin = create(client, source="-")
+        assert enter(good).is_completed()
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[good]))
+        said = {artifact.key: artifact.data for artifact in client.read_artifacts(artifact_filter=of_run)}["batch-summary"]
+        assert "| Source | ontology.nt: 1 classes, 0 properties, 0 individuals; 1 without a label" in said
+        assert "| Source | 1 file was not read: data.bin |" in said
+        assert "is stdin" in str(enter(stdin).message)
+        (folder / "ontology.nt").write_text("# nothing", encoding="utf-8")
+        useless = create(client, source=str(folder), extractor="rules", batch_id="useless")
+        assert "declares no class" in str(enter(useless).message)
+    with pytest.raises(BatchNotFoundError):
+        Store.from_settings().state("useless")
