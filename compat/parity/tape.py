@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import ColumnElement, func, select
 
 from compat.contracts import ExtractionResult, PipelineConfig
-from compat.errors import KnowledgeBatchError, ReplayedError, StoredError
+from compat.errors import KnowledgeBatchError
 from compat.status import SKIPPED
 from compat.store import Store
 from compat.store.database import Database
 from compat.store.schema import DocumentOutcome, TapeRow
 from compat.store.sql import insert_if_new
+from compat.stored_errors import ReplayedError, StoredError
 
 # What a reading has in place of a generation. Readings are rows of the shadow's own tape, where nothing is recorded.
 READING = -1

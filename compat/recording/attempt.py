@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, select, update
 
 from compat.contracts import DocumentCompleted, DocumentFailed, DocumentStarted, Entity, ExtractionResult, utc_now
-from compat.errors import ExtractorOutputError, LeaseLostError, StoredError, UnkeepableDataError
+from compat.errors import ExtractorOutputError, LeaseLostError, UnkeepableDataError
 from compat.fault_points import fault_point
 from compat.ids import content_hash, derived_id
 from compat.keepable import text_of
@@ -31,6 +31,7 @@ from compat.store.schema import (
     WorkflowExecution,
 )
 from compat.store.sql import insert_or_ignore, upsert
+from compat.stored_errors import StoredError
 
 log = logging.getLogger("knowledge_batch")
 

@@ -30,7 +30,6 @@ from compat.errors import (
     BatchInfrastructureError,
     KnowledgeBatchError,
     StopBatchError,
-    StoredError,
     StoreUnavailableError,
 )
 from compat.fault_points import fault_point
@@ -44,6 +43,7 @@ from compat.store import Claim, Store, events, graphs
 from compat.store.failures import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, WorkflowExecution
 from compat.store.sql import blocks
+from compat.stored_errors import StoredError
 from compat.work import WORK, Work
 
 __all__ = ["Outcome", "Recorder", "Resolution", "Resolver", "Started"]

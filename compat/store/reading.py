@@ -19,7 +19,7 @@ from compat.contracts import (
     Success,
     utc_now,
 )
-from compat.errors import ActivityFailedError, BatchNotFoundError, StoredError
+from compat.errors import ActivityFailedError, BatchNotFoundError
 from compat.ids import content_hash, derived_id
 from compat.policy import ACTIVITY_NAME
 from compat.status import RowStatus
@@ -39,6 +39,7 @@ from compat.store.schema import (
     WorkflowExecution,
 )
 from compat.store.sql import DOCUMENTS, IDS, blocks
+from compat.stored_errors import StoredError
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from compat.settings import Settings
 from compat.store import Store
 from compat.store.database import database
 from compat.store.intake import Request
-from compat.store.ledger import CallTotals
 from compat.store.models import ModelStore
+from compat.store.models.ledger import CallTotals
 from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
 
 _HEADINGS = ("time (UTC)", "document", "chunk", "stage", "attempt", "outcome", "tokens in", "out", "cached", "ms", "error")

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 import faults
-from compat import errors
+from compat import errors, stored_errors
 
 EXAMPLES = [
     errors.BatchAlreadyRunningError("b"),
@@ -38,7 +38,7 @@ def fields(error: errors.KnowledgeBatchError) -> dict[str, object]:
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_an_error_comes_back_from_the_store_as_itself(error: errors.KnowledgeBatchError) -> None:
-    stored = errors.StoredError.of(error)
+    stored = stored_errors.StoredError.of(error)
     back = stored.restore()
     assert (type(back), str(back)) == (type(error), str(error))
     assert isinstance(back, errors.KnowledgeBatchError)
@@ -87,17 +87,17 @@ def test_what_to_do_next_fits_what_failed(operation: str, following: str) -> Non
 
 
 def test_an_error_of_somebody_elses_class_comes_back_as_that_class() -> None:
-    back = errors.StoredError.of(faults.FlakyServiceError("not now")).restore()
+    back = stored_errors.StoredError.of(faults.FlakyServiceError("not now")).restore()
     assert isinstance(back, faults.FlakyServiceError)
     assert str(back) == "not now"
 
 
 def test_an_error_whose_class_is_gone_keeps_its_text() -> None:
-    back = errors.StoredError("gone.away:LostError", "not now", False).restore()
+    back = stored_errors.StoredError("gone.away:LostError", "not now", False).restore()
     assert (type(back), str(back)) == (RuntimeError, "LostError: not now")
 
 
 def test_an_error_is_transient_unless_it_says_otherwise() -> None:
-    assert not errors.is_terminal(faults.FlakyServiceError())
-    assert errors.is_terminal(faults.BrokenDocumentError())
-    assert errors.is_terminal(errors.OntologyParseError("line 1: no"))
+    assert not stored_errors.is_terminal(faults.FlakyServiceError())
+    assert stored_errors.is_terminal(faults.BrokenDocumentError())
+    assert stored_errors.is_terminal(errors.OntologyParseError("line 1: no"))

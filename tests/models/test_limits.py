@@ -14,8 +14,8 @@ from models.conftest import documents
 import flows
 from compat.contracts import Failed
 from compat.store import Store
-from compat.store.limits import Limiter, Limits
 from compat.store.models import ModelStore
+from compat.store.models.limits import Limiter, Limits
 
 # How far a request may be on its way when the answer that holds it back is written.
 ON_ITS_WAY = 0.5

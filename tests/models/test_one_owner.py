@@ -10,8 +10,8 @@ from models.conftest import documents
 import flows
 from compat.errors import InvalidInputError
 from compat.store import Store
-from compat.store.answers import Turn
 from compat.store.models import ModelStore
+from compat.store.models.answers import Turn
 from flows.operations.audit import audit_ledger
 from tasks.extraction.llm.client import Endpoint, _model
 

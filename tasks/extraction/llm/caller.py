@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from compat.errors import KnowledgeBatchError
-from compat.store.answers import HOLD_SECONDS, Answer, Turn
-from compat.store.ledger import STOPPED, Call, CallOutcome
-from compat.store.limits import Limits
+from compat.store.models.answers import HOLD_SECONDS, Answer, Turn
+from compat.store.models.ledger import STOPPED, Call, CallOutcome
+from compat.store.models.limits import Limits
 from compat.work import Work
 from tasks.extraction.llm.client import Client
 from tasks.extraction.llm.errors import ModelAnswerError, ModelCallError, TokenBudgetError

@@ -11,11 +11,11 @@ from typing import Literal
 
 from compat.contracts import ExtractionResult, ExtractionStats, PipelineConfig
 from compat.settings import Settings
-from compat.store.answers import Answer
 from compat.store.database import database
-from compat.store.ledger import Call
-from compat.store.limits import Limits
 from compat.store.models import ModelStore
+from compat.store.models.answers import Answer
+from compat.store.models.ledger import Call
+from compat.store.models.limits import Limits
 from compat.work import WORK, Work
 from tasks.extraction.chunking import Chunk, split
 from tasks.extraction.llm import loop

@@ -10,8 +10,8 @@ from sqlalchemy.orm import aliased
 
 from compat.contracts import utc_now
 from compat.ids import new_id
-from compat.store.answers import Answer, Turn, give_back, keep, note_use
 from compat.store.database import Database
+from compat.store.models.answers import Answer, Turn, give_back, keep, note_use
 from compat.store.schema import ModelCall
 
 CallOutcome = Literal["answered", "partial", "refused", "failed", "stored"]

@@ -1,0 +1,44 @@
+"""The tables: four that old readers know (CONTRACT 8), and ours beside them."""
+
+from compat.store.schema.base import Base, Json, OldRow, Plain, Utc
+from compat.store.schema.batches import (
+    BatchDocument,
+    BatchEventRow,
+    BatchRun,
+    CanonicalMember,
+    CanonicalRow,
+    DocumentOutcome,
+    OntologyContent,
+    Switch,
+)
+from compat.store.schema.models import ModelAnswer, ModelCall, ModelLimit, ModelTurn
+from compat.store.schema.old import BatchExecution, MentionRecord, WorkflowActivity, WorkflowExecution
+from compat.store.schema.shadows import ShadowSubmission, StoredBaseline, StoredReport, TapeRow
+
+__all__ = [
+    "Base",
+    "BatchDocument",
+    "BatchEventRow",
+    "BatchExecution",
+    "BatchRun",
+    "CanonicalMember",
+    "CanonicalRow",
+    "DocumentOutcome",
+    "Json",
+    "MentionRecord",
+    "ModelAnswer",
+    "ModelCall",
+    "ModelLimit",
+    "ModelTurn",
+    "OldRow",
+    "OntologyContent",
+    "Plain",
+    "ShadowSubmission",
+    "StoredBaseline",
+    "StoredReport",
+    "Switch",
+    "TapeRow",
+    "Utc",
+    "WorkflowActivity",
+    "WorkflowExecution",
+]
