@@ -2,35 +2,24 @@
 
 import logging
 import os
-import shlex
-import signal
-import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import flows
-from compat.contracts import BatchState, Failed
-from compat.errors import Exit, InvalidInputError, KnowledgeBatchError, Problem, is_terminal
+from compat.errors import KnowledgeBatchError
 from compat.ids import new_id
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
-from compat.store.database import SHADOW, Database
-from compat.store.migrations import HEAD
+from flows.command import administration, models
 from flows.command import graphs as graph_commands
-from flows.command import models
 from flows.command import parity as evidence
 from flows.command.log import LogFile
-from flows.command.progress import shown_progress
-from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
-from flows.graph import export as exporting
-from flows.operations import stack
+from flows.command.outcome import finish_batch
+from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show, whole_number
 from flows.sources import ontologies
 from flows.sources import readers as sources
 
@@ -43,26 +32,12 @@ app = typer.Typer(
     # Plain words on stderr: an error that is folded into a box can't be searched for.
     rich_markup_mode=None,
 )
-mode_app = typer.Typer(help="Which runtime serves the next batch, in every process.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(mode_app, name="mode")
-retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(retries_app, name="retries")
-db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(db_app, name="db")
-automations_app = typer.Typer(help="Prefect's automations.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(automations_app, name="automations")
-app.command()(models.calls)
-app.command()(models.prune)
+app.add_typer(administration.mode_app, name="mode")
+app.add_typer(administration.retries_app, name="retries")
+app.add_typer(administration.db_app, name="db")
+app.add_typer(administration.automations_app, name="automations")
 app.add_typer(evidence.parity_app, name="parity")
 app.add_typer(evidence.cutover_app, name="cutover")
-
-
-@retries_app.callback()
-@automations_app.callback()
-@db_app.callback()
-def _group() -> None:
-    # A group with one command would be that command itself.
-    pass
 
 
 Mode = Annotated[
@@ -74,14 +49,6 @@ Extractor = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="rules, llm, or package.module:factory; by default KNOWLEDGE_EXTRACTOR."),
 ]
-
-
-def whole_number(value: str) -> int:
-    """Return an option's number; its bounds are checked with the rest of the request."""
-    try:
-        return int(value)
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a whole number; give one, such as 3") from None
 
 
 @app.command()
@@ -150,7 +117,7 @@ def run(
         if estimate:
             models.print_estimate(request, Settings.load(), format)
             return
-        _finished(batch_id, lambda: flows.run_request(request, mode), format, output)
+        finish_batch(batch_id, lambda: flows.run_request(request, mode), format, output)
 
 
 @app.command()
@@ -164,7 +131,7 @@ def resume(
     """Go on with a failed or interrupted batch; documents that succeeded don't run again."""
     check_format(format)
     with settings_of_this_call(extractor=extractor):
-        _finished(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
+        finish_batch(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
 
 
 @app.command()
@@ -233,168 +200,9 @@ app.command()(graph_commands.export)
 app.command()(graph_commands.view)
 
 
-@app.command()
-def up(
-    port: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="The port of Prefect's server and its page.")
-    ] = 4200,
-) -> None:
-    """Start Prefect's server, deployments and a worker on this machine; Ctrl-C stops them all."""
-    stack.up(port, note)
-
-
-@db_app.command(name="upgrade")
-def db_upgrade() -> None:
-    """Create the tables, or upgrade those of an older version, including those of shadow runs."""
-    url = Settings.load().url
-    for namespace in (None, SHADOW):
-        Database(url, namespace, upgrade=True)
-        note(f"up to date: {namespace or 'main'} (schema {HEAD})")
-
-
-@automations_app.command(name="apply")
-def automations_apply(
-    notify: Annotated[
-        str | None,
-        typer.Option(help="The notification block, TYPE/NAME, or none; by default the present one stays.", metavar="BLOCK"),
-    ] = None,
-) -> None:
-    """Create or update the automations on the server at PREFECT_API_URL."""
-    from flows.operations import automations
-
-    for name in automations.apply(notify):
-        note(f"in place: {name}")
-
-
-@mode_app.command(name="show")
-def mode_show() -> None:
-    """Show the mode of the next batch, and what chose it."""
-    decision = flows.current_mode()
-    sys.stdout.write(f"{decision.mode} ({decision.reason})\n")
-
-
-@mode_app.command(name="set")
-def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy, engine or shadow.")]) -> None:
-    """Store the mode for every process, from the next batch on. Needs no Prefect."""
-    flows.set_mode(mode)
-    mode_show()
-
-
-@mode_app.command(name="demote")
-def mode_demote(
-    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; it is stored with every batch that goes to legacy.")],
-) -> None:
-    """Send every batch to legacy, whatever callers, environments and the stored mode say, until mode restore."""
-    flows.demote(reason)
-    mode_show()
-
-
-@mode_app.command(name="restore")
-def mode_restore() -> None:
-    """End a demotion: callers, environments and the stored mode decide again."""
-    flows.demote(None)
-    mode_show()
-
-
-@retries_app.command(name="audit")
-def retries_audit(
-    batch_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A batch; by default all of them.")] = None,
-    format: Format = "table",
-) -> None:
-    """Check code, Prefect's settings and stored attempts for second owners of retries; exit with 1 if there are any."""
-    from flows.operations.audit import audit
-
-    check_format(format)
-    settings = Settings.load()
-    found = audit(Store.from_settings(settings), settings.extractor, batch_id)
-    if format == "json":
-        print_json(found.to_dict())
-    else:
-        table = Table.grid(padding=(0, 2))
-        table.add_row("code", f"{found.files} files read")
-        for owner in found.ledger:
-            made = f"{owner.batches} batches, {owner.documents} documents, {owner.attempts} attempts"
-            table.add_row(owner.owner, f"{made}, {owner.over_budget} documents over their budget")
-        table.add_row("findings", str(len(found.findings)))
-        for finding in found.findings:
-            table.add_row("", *plain(str(finding)))
-        show(table)
-    raise typer.Exit(Exit.FAILED if found.findings else Exit.COMPLETED)
-
-
-def _finished(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
-    """Run to the end with progress shown, print the result, and exit by the batch's status."""
-    if output is not None:
-        _make(output)
-    began = time.monotonic()
-    try:
-        with shown_progress(batch_id, Console(stderr=True)):
-            state = work()
-    except KeyboardInterrupt:
-        note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
-        raise typer.Exit(128 + signal.SIGINT) from None
-    seconds = time.monotonic() - began
-    store = Store.from_settings()
-    if output is not None:
-        (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
-        exporting.export(store, [batch_id], output / "graph.ttl")
-    if format == "json":
-        sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
-    else:
-        _print_result(store, state, seconds)
-    code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
-    raise typer.Exit(code)
-
-
-def _make(output: Path) -> None:
-    """Create the output folder before the batch, which may take hours."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        advice = f"can't be written to ({error.strerror}); name another folder"
-        raise InvalidInputError([Problem("--output", str(output), advice)]) from None
-
-
-def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:
-    batch_id = state.batch_id
-    batch = store.batch(batch_id)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right", style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("batch", *plain(batch_id))
-    table.add_row("status", type(state).__name__.lower())
-    done = f"{batch.finished_documents} ({batch.completed_documents} extracted, {batch.failed_documents} failed)"
-    table.add_row("documents", done)
-    for document_id, failure in store.failures(batch_id, most).items():
-        table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
-    if batch.failed_documents > most:
-        table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
-    merged = graphs.count(store.database, batch_id).get(batch_id)
-    table.add_row("entities", graphs.counted(batch.entity_count, merged))
-    table.add_row("relations", str(batch.relation_count))
-    for name, value in models.call_rows(store, batch_id, Settings.load()):
-        table.add_row(name, *plain(value))
-    table.add_row("time", f"{seconds:.1f} s")
-    quoted = shlex.quote(batch_id)
-    following = [f"knowledge-batch view {quoted}", f"knowledge-batch export {quoted} --to graph.ttl"]
-    if isinstance(state, Failed):
-        following = ["mend the input and run it as a new batch: these errors stay the same when the batch is resumed"]
-        if not _is_final(store, batch_id):
-            following = [f"knowledge-batch resume {quoted}"]
-    for title, each in zip(("next", ""), following, strict=False):
-        table.add_row(title, *plain(each))
-    show(table)
-
-
-def _is_final(store: Store, batch_id: str, most: int = 1000) -> bool:
-    """Whether no resume can change a batch: every document was tried, and failed of what another attempt can't change."""
-    batch = store.batch(batch_id)
-    if not 0 < batch.failed_documents == batch.finished_documents == batch.total_documents:
-        return False
-    causes = [failure.__cause__ for failure in store.failures(batch_id, most).values()]
-    return all(cause is not None and is_terminal(cause) for cause in causes)
+app.command()(models.calls)
+app.command()(models.prune)
+app.command()(administration.up)
 
 
 def _keep_the_terminal_ours() -> None:

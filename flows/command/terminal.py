@@ -47,3 +47,11 @@ def check_format(value: str) -> None:
     """Raise InvalidInputError unless the format is table or json."""
     if value not in ("table", "json"):
         raise InvalidInputError([Problem("format", value, "use table or json")])
+
+
+def whole_number(value: str) -> int:
+    """Return an option's number; its bounds are checked with the rest of the request."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a whole number; give one, such as 3") from None

@@ -17,8 +17,9 @@ import flows
 import flows.sources
 import tasks.extraction
 from compat import contracts, errors
+from compat.errors import Exit
 from compat.settings import PREFIX, Settings
-from flows.command.cli import Exit, app
+from flows.command.cli import app
 
 CODE = ("compat", "tasks", "legacy", "flows", "tests")
 # Read by the tests alone.

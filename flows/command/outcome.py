@@ -1,0 +1,98 @@
+"""The end of ``run`` and ``resume``: progress while the batch works, then what came of it, and the exit code."""
+
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from compat.contracts import BatchState, Failed
+from compat.errors import Exit, InvalidInputError, Problem
+from compat.settings import Settings
+from compat.store import Store, graphs
+from compat.stored_errors import is_terminal
+from flows.command import models
+from flows.command.progress import shown_progress
+from flows.command.terminal import note, plain, show
+from flows.graph import export as exporting
+
+
+def finish_batch(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
+    """Run to the end with progress shown, print the result, and exit by the batch's status."""
+    if output is not None:
+        _make(output)
+    began = time.monotonic()
+    try:
+        with shown_progress(batch_id, Console(stderr=True)):
+            state = work()
+    except KeyboardInterrupt:
+        note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
+        raise typer.Exit(128 + signal.SIGINT) from None
+    seconds = time.monotonic() - began
+    store = Store.from_settings()
+    if output is not None:
+        (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
+        exporting.export(store, [batch_id], output / "graph.ttl")
+    if format == "json":
+        sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
+    else:
+        _print_result(store, state, seconds)
+    code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
+    raise typer.Exit(code)
+
+
+def _make(output: Path) -> None:
+    """Create the output folder before the batch, which may take hours."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        advice = f"can't be written to ({error.strerror}); name another folder"
+        raise InvalidInputError([Problem("--output", str(output), advice)]) from None
+
+
+def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:
+    batch_id = state.batch_id
+    batch = store.batch(batch_id)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("batch", *plain(batch_id))
+    table.add_row("status", type(state).__name__.lower())
+    done = f"{batch.finished_documents} ({batch.completed_documents} extracted, {batch.failed_documents} failed)"
+    table.add_row("documents", done)
+    for document_id, failure in store.failures(batch_id, most).items():
+        table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
+    if batch.failed_documents > most:
+        table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
+    merged = graphs.count(store.database, batch_id).get(batch_id)
+    table.add_row("entities", graphs.counted(batch.entity_count, merged))
+    table.add_row("relations", str(batch.relation_count))
+    for name, value in models.call_rows(store, batch_id, Settings.load()):
+        table.add_row(name, *plain(value))
+    table.add_row("time", f"{seconds:.1f} s")
+    quoted = shlex.quote(batch_id)
+    following = [f"knowledge-batch view {quoted}", f"knowledge-batch export {quoted} --to graph.ttl"]
+    if isinstance(state, Failed):
+        following = ["mend the input and run it as a new batch: these errors stay the same when the batch is resumed"]
+        if not _is_final(store, batch_id):
+            following = [f"knowledge-batch resume {quoted}"]
+    for title, each in zip(("next", ""), following, strict=False):
+        table.add_row(title, *plain(each))
+    show(table)
+
+
+def _is_final(store: Store, batch_id: str, most: int = 1000) -> bool:
+    """Whether no resume can change a batch: every document was tried, and failed of what another attempt can't change."""
+    batch = store.batch(batch_id)
+    if not 0 < batch.failed_documents == batch.finished_documents == batch.total_documents:
+        return False
+    causes = [failure.__cause__ for failure in store.failures(batch_id, most).values()]
+    return all(cause is not None and is_terminal(cause) for cause in causes)
