@@ -285,7 +285,7 @@ def _bigrams(text: str) -> set[tuple[str, int]]:
 
 
 def _lengths(length: int) -> range:
-    """The lengths that a text similar to one of this length may have."""
+    """Return the lengths that a text similar to one of this length may have."""
     return range(floor(length * SIMILAR / (2 - SIMILAR)), floor(length * (2 - SIMILAR) / SIMILAR) + 2)
 
 
