@@ -25,12 +25,34 @@ _CONTEXTS = "prefect.context"
 # --- The standard library ---------------------------------------------------------------------------------------------
 
 
+_waits: list[Callable[[], None]] = []
+
+
 def wait_at_exit(wait: Callable[[], None]) -> None:
     """Have the interpreter wait before it shuts thread pools down, which it does before it waits for threads.
 
     A batch in the background needs its pool to its end. This is how the pools themselves ask to be waited for.
     """
-    threading._register_atexit(wait)  # type: ignore[attr-defined]
+    _waits.append(wait)
+    threading._register_atexit(_wait_for_all)  # type: ignore[attr-defined]
+
+
+def _wait_for_all() -> None:
+    """Wait, and let what is imported or started meanwhile register for the exit as well; its turn comes afterwards.
+
+    The interpreter refuses such registrations from here on, and with them the import of Prefect and its services: a program
+    that ended sooner than Prefect was imported had no engine.
+    """
+    threads: Any = threading
+    known = len(threads._threading_atexits)
+    threads._SHUTTING_DOWN = False
+    try:
+        while _waits:
+            _waits.pop()()
+    finally:
+        threads._SHUTTING_DOWN = True
+    for late in reversed(threads._threading_atexits[known:]):
+        late()
 
 
 # --- Prefect ----------------------------------------------------------------------------------------------------------

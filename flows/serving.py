@@ -89,8 +89,8 @@ def _roll_back(context: BatchContext, claim: Claim, reason: str) -> Claim:
 
 
 def _publish_rollback(store: Store, batch_id: str) -> None:
-    # Prefect may be what failed, or not even be installed.
-    with suppress(ImportError):
+    # Prefect may be what failed, at its import too, or not even be installed; legacy goes on whatever it is.
+    with suppress(Exception):
         from flows.engine import extract_batch
 
         extract_batch.tell_of_rollback(store, batch_id)

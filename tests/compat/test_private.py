@@ -47,6 +47,32 @@ def test_pools_take_work_until_what_is_waited_for_has_ended(argument: str, print
     assert done.stdout == printed, done.stderr
 
 
+LATE_REGISTRATION = """
+import threading
+from compat.private import wait_at_exit
+
+at_exit = threading.Event()
+
+def work():
+    at_exit.wait()
+    threading._register_atexit(print, "registered late")
+    print("worked")
+
+def wait():
+    at_exit.set()
+    thread.join()
+
+thread = threading.Thread(target=work)
+wait_at_exit(wait)
+thread.start()
+"""
+
+
+def test_what_starts_while_the_interpreter_waits_may_register_for_its_exit() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE_REGISTRATION], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["worked", "registered late"], done.stderr
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_around_the_caller_is_seen_and_its_task_run_renamed() -> None:
     seen, ids = [], []

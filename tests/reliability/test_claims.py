@@ -9,6 +9,7 @@ import pytest
 
 import faults
 import flows
+from compat.store import Store
 
 PROCESSES, THREADS, BATCHES = 4, 16, 20
 
@@ -74,6 +75,8 @@ def test_a_program_that_ends_waits_for_the_batches_it_started(mode: str, request
     assert json.loads(said) == {"batchId": "waited for", "totalDocuments": 20}
     assert type(flows.get_status("waited for")).__name__ == "Completed", (flows.get_status("waited for"), errors)
     assert faults.knocks() == {f"d{number}": 1 for number in range(20)}
+    batch = Store.from_settings().batch("waited for")
+    assert (batch.mode, batch.rolled_back_from) == (mode, None), errors
 
 
 def test_a_batch_is_started_here_read_there_cancelled_elsewhere(on_any_database: str, request_of: Any) -> None:
