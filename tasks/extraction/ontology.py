@@ -103,11 +103,13 @@ class OntologySummary:
 
     def __str__(self) -> str:
         """The summary in one line."""
-        parts = [f"{self.classes:,} classes, {self.properties:,} properties, {self.individuals:,} individuals"]
+        counts = ((self.classes, "class", "classes"), (self.properties, "property", "properties"))
+        named = (*counts, (self.individuals, "individual", "individuals"))
+        parts = [", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in named)]
         if self.named_by_iri:
             parts.append(f"{self.named_by_iri:,} without a label named by their IRI")
         if self.unnamed_classes:
-            parts.append(f"{self.unnamed_classes:,} classes without an IRI left out")
+            parts.append(f"{self.unnamed_classes:,} without an IRI left out")
         if self.imports:
             parts.append(f"owl:imports of {len(self.imports)} not followed")
         return "; ".join(parts)

@@ -212,7 +212,7 @@ def test_the_form_says_what_of_its_source_was_read_and_refuses_what_can_give_not
         assert enter(good).is_completed()
         of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[good]))
         said = {artifact.key: artifact.data for artifact in client.read_artifacts(artifact_filter=of_run)}["batch-summary"]
-        assert "| Source | ontology.nt: 1 classes, 0 properties, 0 individuals; 1 without a label" in said
+        assert "| Source | ontology.nt: 1 class, 0 properties, 0 individuals; 1 without a label" in said
         assert "| Source | 1 file was not read: data.bin |" in said
         assert "is stdin" in str(enter(stdin).message)
         (folder / "ontology.nt").write_text("# nothing", encoding="utf-8")

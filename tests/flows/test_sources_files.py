@@ -283,7 +283,7 @@ def test_a_folders_ontology_is_found_by_its_ending_and_summed_up(name: str, fold
     (folder / "documents.jsonl").write_text('{"documentId": "a", "text": ""}\n', encoding="utf-8")
     (folder / "settings.json").write_text("{}", encoding="utf-8")
     documents = sources.load(str(folder))
-    assert ontologies.check(documents, "rules").startswith(f"{name}: 1 classes, 0 properties")
+    assert ontologies.check(documents, "rules").startswith(f"{name}: 1 class, 0 properties")
     assert documents.reading.notes() == ["1 file was not read: settings.json"]
     if name.startswith("any"):
         (folder / "second.ttl").write_text(TURTLE, encoding="utf-8")
@@ -325,7 +325,7 @@ def test_the_command_says_what_it_read_and_gives_the_texts_back(
     (folder / "data.bin").write_bytes(b"x")
     done = command("run", str(folder), "--extractor", "rules", "--batch-id", "b")
     assert done.returncode == 0, done.stderr
-    assert "ontology.ttl: 1 classes, 0 properties" in done.stderr
+    assert "ontology.ttl: 1 class, 0 properties" in done.stderr
     assert "1 file was not read: data.bin" in done.stderr
     texts = tmp_path / "texts.jsonl"
     assert command("export", "b", "--to", str(texts)).returncode == 0
