@@ -15,8 +15,8 @@ from compat.policy import RetryPolicy
 
 Kind = Literal["start", "end"]
 # How long, in seconds, a batch may go on with one document in work where more are pending: a busy machine is slow to start
-# its threads, and on SQLite one of them may win the write lock again and again.
-LONE_SECONDS = 3.0
+# its threads, Prefect to answer, and on SQLite one thread may win the write lock again and again.
+LONE_SECONDS = 30.0
 # How much later than after its wait an attempt may come, in seconds: Prefect may be slow to answer.
 LATE_SECONDS = 10.0
 # How much sooner, as a share of the wait and in seconds: waits are measured by another clock than rows.
