@@ -583,7 +583,7 @@ def one_document_at_a_time_is_in_work(connection: Connection, random: random.Ran
     order = {row.document_id: row.position for row in connection.execute(select(table(BatchDocument)))}
 
     def moments(number: int, row: Row[Any]) -> tuple[float, float]:
-        start = order[row.input["documentId"]] * 4 + {1: 0.0, 2: 0.9, 3: 1.9, 4: 3.5}[row.attempt]
+        start = order[row.input["documentId"]] * 40 + {1: 0.0, 2: 0.9, 3: 1.9, 4: 3.5}[row.attempt]
         return start, start + 0.2
 
     place_attempts(connection, moments)
