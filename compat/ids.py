@@ -26,3 +26,13 @@ def derived_id(kind: str, *parts: str) -> str:
 def content_hash(text: str) -> str:
     """SHA-256 of a text, as 64 hex digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def document_execution_id(batch_id: str, document_id: str) -> str:
+    """Return the id of a document's execution row."""
+    return derived_id("knowledge_workflow_execution", batch_id, document_id)
+
+
+def extraction_id(batch_id: str, document_id: str) -> str:
+    """Return the id of one document's extraction."""
+    return derived_id("knowledge_extraction", batch_id, document_id)

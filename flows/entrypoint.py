@@ -22,7 +22,7 @@ from compat.contracts import (
     Failed,
 )
 from compat.errors import InvalidInputError, Problem
-from compat.ids import new_id
+from compat.ids import document_execution_id, new_id
 from compat.modes import Decision, decide, parse_mode
 from compat.private import wait_at_exit
 from compat.recording.giving_up import wait_for_giving_up
@@ -32,7 +32,6 @@ from compat.store import Claim, Store, events, shadow_requests
 from compat.store.claims import cancel_again
 from compat.store.failures import infrastructure
 from compat.store.intake import Request
-from compat.store.reading import document_execution_id
 from flows.context import BatchContext, decided, open_store
 from flows.serving import serve
 

@@ -98,8 +98,8 @@ class Places(Lanes):
         """Line up the documents.
 
         Args:
-        document_ids: In the order of the request.
-        ends_at_failure: Whether the first document that fails for good ends the line.
+            document_ids: In the order of the request.
+            ends_at_failure: Whether the first document that fails for good ends the line.
         """
         super().__init__()
         self._line = deque(document_ids)
@@ -151,7 +151,7 @@ class Rounds(Lanes):
         """Line up the documents.
 
         Args:
-        attempts: The documents without an outcome, in the order of the request, and their finished attempts.
+            attempts: The documents without an outcome, in the order of the request, and their finished attempts.
         """
         super().__init__()
         self._attempts = dict(attempts)

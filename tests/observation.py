@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import select
 
 from compat.contracts import BatchResult
+from compat.ids import document_execution_id
 from compat.store import Store, events
-from compat.store.reading import document_execution_id
 from compat.store.schema import BatchExecution, DocumentOutcome, MentionRecord, WorkflowActivity, WorkflowExecution
 from faults import knocks
 

@@ -29,6 +29,8 @@ from compat.contracts.extraction import (
     Mention,
     PipelineConfig,
     Relation,
+    Resolution,
+    Resolver,
 )
 from compat.contracts.payload import (
     Confidence,
@@ -103,8 +105,10 @@ __all__ = [
     "PipelineConfig",
     "PlainText",
     "Relation",
+    "Resolution",
     "ResolutionCompleted",
     "ResolutionStarted",
+    "Resolver",
     "Resolving",
     "StageProgress",
     "Success",

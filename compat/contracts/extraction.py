@@ -1,5 +1,6 @@
 """One document's extraction (CONTRACT 3 and 9), and what makes it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from pydantic import Field
@@ -129,3 +130,25 @@ class Extractor(Protocol):
 
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
         """Return the graph of one text. Whatever is raised is that document's failed attempt."""
+
+
+class Resolution(Protocol):
+    """What resolving a batch's entities came to: the canonical ones, and how many entities went into another."""
+
+    @property
+    def entities(self) -> Sequence[CanonicalEntity]:
+        """The merged entities of the batch."""
+
+    @property
+    def merge_count(self) -> int:
+        """How many entities went into another."""
+
+    def canonical_id(self, entity: Entity) -> str:
+        """Return the id of the merged entity that an entity of a document became."""
+
+
+class Resolver(Protocol):
+    """What merges entities, given as ``(document_id, entity)``, of an organization and by ontologies."""
+
+    def __call__(self, entities: Iterable[tuple[str, Entity]], organization_id: str, ontologies: Iterable[str], /) -> Resolution:
+        """Return how the entities of a batch are merged."""

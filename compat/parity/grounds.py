@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, select
 
 from compat.errors import BatchAlreadyRunningError, BatchNotFoundError
+from compat.ids import document_execution_id, extraction_id
 from compat.modes import Mode
 from compat.policy import ALL_FAILED, INTERRUPTED
 from compat.status import RowStatus
 from compat.store import BatchRecord, Store, record
-from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
     BatchEventRow,

@@ -5,22 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compat.markdown import escaped
 from compat.parity.diff import Difference, Rules
 from compat.parity.risks import RISKS
-
-if TYPE_CHECKING:
-    from compat.parity.verdict import ParityReport
+from compat.parity.verdict import ParityReport
 
 # Squares in the plot of documents.
 MOST_SQUARES = 2000
 
 
-def markdown(report: "ParityReport") -> str:
+def markdown(report: ParityReport) -> str:
     """Return a report as Markdown: the verdict first, then where the sides differ, then how much was compared."""
     lines = [f"# {report.verdict.capitalize()}: {escaped(report.headline)}", ""]
     differing = [risk for risk in RISKS if report.counts.get(risk)]
@@ -38,7 +36,7 @@ def markdown(report: "ParityReport") -> str:
     return "\n".join(lines) + "\n"
 
 
-def differences(report: "ParityReport") -> list[dict[str, str]]:
+def differences(report: ParityReport) -> list[dict[str, str]]:
     """Return the samples as rows of texts."""
     return [
         {
@@ -53,7 +51,7 @@ def differences(report: "ParityReport") -> list[dict[str, str]]:
     ]
 
 
-def page(reports: Sequence["ParityReport"]) -> str:
+def page(reports: Sequence[ParityReport]) -> str:
     """Return the reports on one page of HTML, with plots of agreement by stage and by document."""
     tally = Counter(report.verdict for report in reports)
     title = ", ".join(f"{tally[verdict]} {verdict}" for verdict in ("parity", "diverged", "inconclusive") if tally[verdict])
@@ -70,7 +68,7 @@ def page(reports: Sequence["ParityReport"]) -> str:
     return _template("report.html.j2").render(title=title or "no reports", sections=sections)
 
 
-def figures(report: "ParityReport") -> dict[str, str]:
+def figures(report: ParityReport) -> dict[str, str]:
     """Return what was compared, and with what, by name."""
     found = {
         "batch": report.batch_id,
@@ -148,7 +146,7 @@ class _Square:
     text: str
 
 
-def _bars(report: "ParityReport") -> Mapping[str, Any]:
+def _bars(report: ParityReport) -> Mapping[str, Any]:
     bars = []
     for number, (name, stage) in enumerate(report.stages.items()):
         share = 1 - min(stage.differences / stage.rows, 1) if stage.rows else 1.0
@@ -157,7 +155,7 @@ def _bars(report: "ParityReport") -> Mapping[str, Any]:
     return {"height": 20 * len(bars), "bars": bars}
 
 
-def _squares(report: "ParityReport") -> Mapping[str, Any]:
+def _squares(report: ParityReport) -> Mapping[str, Any]:
     """Return a square a document; those that differ come first."""
     differing = sorted(report.by_document.items(), key=lambda item: (-item[1], item[0]))[:MOST_SQUARES]
     texts = [f"{name}: {count} differences" for name, count in differing]

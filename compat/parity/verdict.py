@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 
 from compat.contracts import utc_now
 from compat.ids import new_id
-from compat.parity import render
 from compat.parity.diff import Difference, Ignore, Rules, Tolerance
 from compat.parity.risks import Risk
 from compat.parity.versions import Versions
@@ -113,15 +112,3 @@ class ParityReport:
                 "created_at": datetime.fromisoformat(values["created_at"]),
             }
         )
-
-    def to_markdown(self) -> str:
-        """Return the report for Prefect's artifacts and for terminals."""
-        return render.markdown(self)
-
-    def differences_table(self) -> list[dict[str, str]]:
-        """Return the samples as rows, for a table."""
-        return render.differences(self)
-
-    def to_html(self) -> str:
-        """Return one page that needs nothing beside it."""
-        return render.page([self])

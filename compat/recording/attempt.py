@@ -12,14 +12,13 @@ from sqlalchemy import Connection, select, update
 from compat.contracts import DocumentCompleted, DocumentFailed, DocumentStarted, Entity, ExtractionResult, utc_now
 from compat.errors import ExtractorOutputError, LeaseLostError, UnkeepableDataError
 from compat.fault_points import fault_point
-from compat.ids import content_hash, derived_id
+from compat.ids import content_hash, derived_id, document_execution_id, extraction_id
 from compat.keepable import text_of
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
 from compat.store.failures import best_effort, infrastructure
-from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
     BatchExecution,

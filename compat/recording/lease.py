@@ -49,11 +49,11 @@ class Lease:
         """Hold the lease of one claim.
 
         Args:
-        store: Where the batch is.
-        claim: Who holds it.
-        cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
-            watcher; it may fail, which counts as no.
-        stop: Where whoever serves the batch may ask it to stop.
+            store: Where the batch is.
+            claim: Who holds it.
+            cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
+                watcher; it may fail, which counts as no.
+            stop: Where whoever serves the batch may ask it to stop.
         """
         self.store = store
         self.claim = claim

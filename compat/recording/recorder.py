@@ -6,22 +6,22 @@ when to try one again.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from threading import current_thread, main_thread
-from typing import Protocol
 
 from sqlalchemy import Connection, func, select, update
 
 from compat.contracts import (
     BatchCreated,
-    CanonicalEntity,
     Entity,
     Extractor,
     PipelineConfig,
+    Resolution,
     ResolutionCompleted,
     ResolutionStarted,
+    Resolver,
     StageProgress,
     utc_now,
 )
@@ -46,7 +46,7 @@ from compat.store.sql import blocks
 from compat.stored_errors import StoredError
 from compat.work import WORK, Work
 
-__all__ = ["Outcome", "Recorder", "Resolution", "Resolver", "Started"]
+__all__ = ["Outcome", "Recorder", "Started"]
 
 log = logging.getLogger("knowledge_batch")
 
@@ -54,28 +54,6 @@ log = logging.getLogger("knowledge_batch")
 PROGRESS_SECONDS = 1.0
 # Resolved entities that are written at a time, so that other writers get their turn.
 RESOLVED = 2_000
-
-
-class Resolution(Protocol):
-    """What resolving a batch's entities came to: the canonical ones, and how many entities went into another."""
-
-    @property
-    def entities(self) -> Sequence[CanonicalEntity]:
-        """The merged entities of the batch."""
-
-    @property
-    def merge_count(self) -> int:
-        """How many entities went into another."""
-
-    def canonical_id(self, entity: Entity) -> str:
-        """Return the id of the merged entity that an entity of a document became."""
-
-
-class Resolver(Protocol):
-    """What merges entities, given as ``(document_id, entity)``, of an organization and by ontologies."""
-
-    def __call__(self, entities: Iterable[tuple[str, Entity]], organization_id: str, ontologies: Iterable[str], /) -> Resolution:
-        """Return how the entities of a batch are merged."""
 
 
 class Recorder:
@@ -96,12 +74,12 @@ class Recorder:
         """Record one claimed batch.
 
         Args:
-        store: Where the batch is.
-        claim: Who holds it.
-        retry_base_seconds: What the waits of the owner `activity` are multiples of.
-        cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
-            watcher; it may fail, which counts as no.
-        stop: Where whoever serves the batch may ask it to stop.
+            store: Where the batch is.
+            claim: Who holds it.
+            retry_base_seconds: What the waits of the owner `activity` are multiples of.
+            cancelled_elsewhere: Whether somebody asked for the batch's end outside of the store. Called by the
+                watcher; it may fail, which counts as no.
+            stop: Where whoever serves the batch may ask it to stop.
         """
         self.store = store
         self.claim = claim

@@ -4,10 +4,10 @@ from sqlalchemy import Connection, select, update
 
 from compat.contracts import BatchCompleted, BatchEvent, BatchFailed, utc_now
 from compat.fault_points import fault_point
+from compat.ids import document_execution_id
 from compat.policy import CANCELLED_BY_USER
 from compat.status import SKIPPED, TERMINAL, RowStatus
 from compat.store import events
-from compat.store.reading import document_execution_id
 from compat.store.record import BatchRecord
 from compat.store.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowActivity, WorkflowExecution
 from compat.store.sql import IDS, blocks

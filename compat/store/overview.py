@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from compat.ids import document_execution_id
 from compat.store import Store
 from compat.store.failures import infrastructure
-from compat.store.reading import document_execution_id
 from compat.store.record import BatchRecord
 from compat.store.schema import DocumentOutcome, WorkflowExecution
 from compat.stored_errors import StoredError

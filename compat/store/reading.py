@@ -20,7 +20,7 @@ from compat.contracts import (
     utc_now,
 )
 from compat.errors import ActivityFailedError, BatchNotFoundError
-from compat.ids import content_hash, derived_id
+from compat.ids import content_hash, document_execution_id, extraction_id
 from compat.policy import ACTIVITY_NAME
 from compat.status import RowStatus
 from compat.store import record
@@ -336,16 +336,6 @@ def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Ite
                 counted=row.attempts,
                 attempts=tuple(made.get(execution_id, ())),
             )
-
-
-def document_execution_id(batch_id: str, document_id: str) -> str:
-    """Return the id of a document's execution row."""
-    return derived_id("knowledge_workflow_execution", batch_id, document_id)
-
-
-def extraction_id(batch_id: str, document_id: str) -> str:
-    """Return the id of one document's extraction."""
-    return derived_id("knowledge_extraction", batch_id, document_id)
 
 
 def _stored_error(row: Row[Any]) -> StoredError:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from compat.contracts import utc_now
 from compat.errors import BatchNotFoundError, InvalidInputError, KnowledgeBatchError, NotFound, Problem
-from compat.parity import archive, gate
+from compat.parity import archive, gate, render
 from compat.parity.report import ParityReport, page
 from compat.parity.versions import versions
 from compat.settings import Settings
@@ -43,7 +43,7 @@ def parity_show(batch_id: BatchId, format: Format = "table") -> None:
     if format == "json":
         print_json(found[0].to_dict())
     else:
-        typer.echo(found[0].to_markdown(), nl=False)
+        typer.echo(render.markdown(found[0]), nl=False)
 
 
 @parity_app.command(name="report")

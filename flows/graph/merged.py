@@ -8,7 +8,6 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from compat.ids import derived_id
 from compat.store import Store, graphs
 from compat.store.reading import StoredExtraction
 from compat.store.sql import blocks
+from flows.graph.parts import Document, Edge, Evidence, Node, Stated
 from tasks.extraction import Resolution, parse_ontology, resolve
 from tasks.extraction.chunking import split_sentences
 
@@ -64,87 +64,6 @@ UPDATE node SET
   degree = (SELECT count(*) FROM edge WHERE edge.subject = node.n AND object IS NOT NULL)
          + (SELECT count(*) FROM edge WHERE edge.object = node.n AND edge.subject <> node.n);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A canonical entity. ``degree`` counts its edges to and from other entities, ``entities`` those of documents in it."""
-
-    number: int
-    id: str
-    name: str
-    types: tuple[str, ...]
-    attributes: dict[str, list[Any]]
-    confidence: float
-    entities: int
-    documents: int
-    degree: int
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A triple that documents state: from an entity to an entity, or to a literal where ``object`` is None.
-
-    ``confidence`` is the highest of its statements, ``documents`` how many documents state it.
-    """
-
-    number: int
-    subject: int
-    subject_id: str
-    subject_name: str
-    predicate: str
-    object: int | None
-    object_id: str | None
-    object_name: str
-    datatype: str | None
-    confidence: float
-    documents: int
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Where a document says something. Offsets count Unicode code points of its text, the end is exclusive."""
-
-    batch_id: str
-    document_id: str
-    extraction_id: str
-    start: int | None
-    end: int | None
-    quote: str | None
-    chunk: int | None
-    confidence: float
-    subject_id: str
-    object_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document that was extracted."""
-
-    number: int
-    batch_id: str
-    document_id: str
-    extraction_id: str
-    organization_id: str
-    content_hash: str
-    started_at: datetime
-    ended_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """A relation as one document states it, by the document's own ids."""
-
-    subject_id: str
-    predicate: str
-    object_id: str | None
-    literal: str | None
-    datatype: str | None
-    confidence: float
-    start: int | None
-    end: int | None
-    quote: str | None
-    chunk: int | None
 
 
 class MergedGraph:

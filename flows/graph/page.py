@@ -12,7 +12,8 @@ from importlib.resources import files
 from typing import Any, TextIO
 
 from flows.graph.layout import places
-from flows.graph.merged import MergedGraph, Node
+from flows.graph.merged import MergedGraph
+from flows.graph.parts import Node
 
 # Nodes that are shown at first, and those that the page holds to be searched: the most connected ones.
 FIRST, MOST = 1_500, 20_000

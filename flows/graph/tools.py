@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
-from flows.graph.merged import Edge, MergedGraph, Node
+from flows.graph.merged import MergedGraph
+from flows.graph.parts import Edge, Node
 from flows.graph.rdf import xml_text
 
 ENTITY = "Entity"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -124,7 +125,9 @@ def _applied(block: str | None) -> list[str]:
 
 def _actions(client: SyncPrefectClient, block: str | None, there: Automation | None) -> list[ActionTypes]:
     if block is None and there is not None:
-        return there.actions
+        # Prefect 3.9 reads actions that it doesn't know as ones of another type.
+        kept: list[Any] = list(there.actions)
+        return kept
     return [DoNothing() if block is None or block == NOBODY else message(_block_id(client, block))]
 
 

@@ -23,7 +23,7 @@ from compat.errors import (
     PrefectUnavailableError,
 )
 from compat.modes import Decision, Mode
-from compat.parity import archive, gate, grounds
+from compat.parity import archive, gate, grounds, render
 from compat.parity.baseline import Subject
 from compat.parity.report import Channel, ParityReport, Verdict, compare_batch, engine_failed, no_comparison
 from compat.parity.tape import Tape
@@ -142,9 +142,9 @@ def _show(report: ParityReport, main: Store) -> None:
     # On the first thing that the run's page shows.
     log = get_run_logger()
     (log.info if report.verdict == "parity" else log.warning)("%s: %s", report.verdict.capitalize(), report.headline)
-    create_markdown_artifact(report.to_markdown(), key="parity", description="Whether the engine agreed with legacy.")
+    create_markdown_artifact(render.markdown(report), key="parity", description="Whether the engine agreed with legacy.")
     if report.verdict != "parity":
-        create_table_artifact(report.differences_table(), key="parity-differences", description="Where it did not.")
+        create_table_artifact(render.differences(report), key="parity-differences", description="Where it did not.")
     served_by, engine_run = main.batch(report.batch_id).flow_run_id, _engine_run()
     if PREFECT_UI_URL.value() and (shown := served_by or engine_run):
         # A batch whose caller has nothing to do with Prefect has no page there but its shadow's.

@@ -10,7 +10,7 @@ from compat.settings import Settings
 from tasks.extraction.llm import LlmExtractor
 from tasks.extraction.ontology import parse_ontology
 from tasks.extraction.resolution import Resolution, resolve
-from tasks.extraction.rules import RulesExtractor
+from tasks.extraction.rules.extractor import RulesExtractor
 
 __all__ = [
     "Extractor",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from compat.contracts import Entity, Evidence, GraphStats, KnowledgeGraph, PipelineConfig, Relation
 from compat.ids import derived_id
 from tasks.extraction.ontology import Ontology
-from tasks.extraction.relations import Proposal
+from tasks.extraction.rules.relations import Proposal
 
 
 def assemble(

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from compat.contracts import Mention
 from tasks.extraction import parse_ontology
 from tasks.extraction.chunking import split
-from tasks.extraction.lexicon import lexicon_of
-from tasks.extraction.mentions import Value, find_mentions, find_values, merge_mentions
+from tasks.extraction.rules.lexicon import lexicon_of
+from tasks.extraction.rules.mentions import Value, find_mentions, find_values, merge_mentions
 from tasks.extraction.sentences import read_sentences
 
 

@@ -14,7 +14,7 @@ import stacks
 
 import faults
 import flows
-from compat.parity import archive
+from compat.parity import archive, render
 from compat.parity.report import ParityReport
 from compat.store import Store, shadow_requests
 from flows.shadow.comparison import cutover_gate, run_shadow
@@ -41,7 +41,7 @@ def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
 def test_a_comparison_is_shown(command: Command, report: ParityReport) -> None:
     shown = command("parity", "show", "my batch")
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout == report.to_markdown()
+    assert shown.stdout == render.markdown(report)
     assert json.loads(command("parity", "show", "my batch", "--format", "json").stdout)["verdict"] == "parity"
 
 

@@ -23,6 +23,7 @@ import postgres
 from compat.contracts import BatchParams, Extractor, utc_now
 from compat.ids import new_id
 from compat.modes import Decision, Mode
+from compat.parity import render
 from compat.parity.report import compare_batch
 from compat.parity.tape import Tape
 from compat.recording.recorder import Recorder
@@ -799,7 +800,7 @@ def make_pair(policy: str, url: str, folder: Path) -> None:
         # A shadow by a runtime that keeps the contract, whatever becomes of the engine.
         work_through(shadow, params, Mode.ENGINE, Tape(main.database, BATCH, shadow.database))
         report = compare_batch(main, shadow, BATCH)
-        assert (report.verdict, report.samples) == ("parity", {}), report.to_markdown()
+        assert (report.verdict, report.samples) == ("parity", {}), render.markdown(report)
         for store in (main, shadow):
             store.database.engine.dispose()
 
@@ -859,4 +860,4 @@ def test_identical_pairs_are_not_reported(environment: pytest.MonkeyPatch, tmp_p
             with Recorder(store, claim, 0.0) as recorder:
                 legacy.run(recorder, load_extractor(faults.NAME))
         report = compare_batch(*stores, f"pair {number}")
-        assert (report.verdict, report.samples) == ("parity", {}), report.to_markdown()
+        assert (report.verdict, report.samples) == ("parity", {}), render.markdown(report)

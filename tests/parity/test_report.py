@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from compat.errors import InvalidInputError
+from compat.parity import render
 from compat.parity.baseline import Baseline, Noise, Subject, measure, wilson
 from compat.parity.diff import APPROVED, Difference, Findings, Ignore, Rules, Tolerance, compare, compare_pairs
 from compat.parity.frames import KEYS, Frames, frames
@@ -100,7 +101,7 @@ def test_the_report_reads_as_it_did(ending: str) -> None:
     """After a wanted change: REGEN=1 pytest tests/parity/test_report.py, then look at what changed."""
     made = {
         "json": json.dumps(diverged().to_dict(), indent=1, ensure_ascii=False) + "\n",
-        "md": diverged().to_markdown() + "\n" + report().to_markdown(),
+        "md": render.markdown(diverged()) + "\n" + render.markdown(report()),
         "html": page([diverged(), report("c")]),
     }[ending]
     file = GOLDEN / f"report.{ending}"
@@ -115,7 +116,7 @@ def test_a_stored_report_comes_back_as_it_was() -> None:
 
 
 def test_the_page_needs_nothing_beside_it_and_trusts_no_text() -> None:
-    html = diverged().to_html()
+    html = render.page([diverged()])
     assert "http" not in html
     assert "<script" not in html
     assert "<three>" not in html

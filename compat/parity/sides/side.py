@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from compat.errors import BatchNotFoundError
-from compat.ids import content_hash
+from compat.ids import content_hash, document_execution_id, extraction_id
 from compat.modes import Mode
 from compat.parity.frames import BATCH_LEVEL, Frames, Records, frames
 from compat.parity.sides import strays, values
@@ -24,7 +24,6 @@ from compat.policy import retry_policy
 from compat.status import SKIPPED
 from compat.store import Store, graphs
 from compat.store.events import PROGRESS
-from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import (
     BatchDocument,
     BatchEventRow,

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
 
+from compat.ids import document_execution_id, extraction_id
 from compat.store.database import Database
-from compat.store.reading import document_execution_id, extraction_id
 from compat.store.schema import BatchDocument, MentionRecord, WorkflowActivity, WorkflowExecution
 from compat.store.sql import blocks
 

@@ -52,12 +52,12 @@ class LlmExtractor:
         """Extract with one model.
 
         Args:
-        client: The model.
-        store: Where answers are kept.
-        limits: What the provider bears.
-        calls: A chunk's calls.
-        budget: Tokens that the batch may use.
-        fresh_since: Answers from before this moment (seconds since 1970) don't count.
+            client: The model.
+            store: Where answers are kept.
+            limits: What the provider bears.
+            calls: A chunk's calls.
+            budget: Tokens that the batch may use.
+            fresh_since: Answers from before this moment (seconds since 1970) don't count.
         """
         self._client = client
         self._stages = stages_of(calls)

@@ -13,9 +13,9 @@ from tasks.extraction.graph import assemble
 from tasks.extraction.llm.quotes import EXACT, NORMALISED, Place, Quotable
 from tasks.extraction.llm.vocabulary import Vocabulary
 from tasks.extraction.llm.wire import EntityItem, Items, RelationItem
-from tasks.extraction.mentions import merge_mentions
 from tasks.extraction.ontology import Ontology, OntologyProperty
-from tasks.extraction.relations import Proposal, deduplicate
+from tasks.extraction.rules.mentions import merge_mentions
+from tasks.extraction.rules.relations import Proposal, deduplicate
 from tasks.extraction.syntaxes import quiet_terms
 
 NOT_IN_TEXT = "not in the text"

@@ -8,13 +8,13 @@ from rdflib import XSD
 
 from compat.contracts import Entity, ExtractionResult, ExtractionStats, PipelineConfig
 from tasks.extraction.chunking import split
-from tasks.extraction.entities import Evidence, Name, build_entities, gather_evidence, link_names
 from tasks.extraction.graph import assemble
-from tasks.extraction.lexicon import lexicon_of
-from tasks.extraction.mentions import find_mentions, merge_mentions
 from tasks.extraction.ontology import Ontology, parse_ontology
-from tasks.extraction.references import Reader
-from tasks.extraction.relations import Proposal, deduplicate, propose_relations
+from tasks.extraction.rules.entities import Evidence, Name, build_entities, gather_evidence, link_names
+from tasks.extraction.rules.lexicon import lexicon_of
+from tasks.extraction.rules.mentions import find_mentions, merge_mentions
+from tasks.extraction.rules.references import Reader
+from tasks.extraction.rules.relations import Proposal, deduplicate, propose_relations
 from tasks.extraction.sentences import Sentence, read_sentences
 
 

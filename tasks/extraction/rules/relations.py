@@ -7,11 +7,11 @@ from itertools import product
 
 from rdflib import XSD
 
-from tasks.extraction.cues import Argument, Hit, find_hits
-from tasks.extraction.entities import Evidence
-from tasks.extraction.mentions import Value
+from tasks.extraction.rules.cues import Argument, Hit, find_hits
+from tasks.extraction.rules.entities import Evidence
+from tasks.extraction.rules.mentions import Value
+from tasks.extraction.rules.words import COPULAS, DETERMINERS, IRREGULAR_VERBS, PREPOSITIONS
 from tasks.extraction.sentences import Sentence, Token
-from tasks.extraction.words import COPULAS, DETERMINERS, IRREGULAR_VERBS, PREPOSITIONS
 
 MIN_CONFIDENCE = 0.5
 # Arguments tried on each side of a cue, and members of a list: a long sentence must not cost more than its length.

@@ -9,8 +9,7 @@ from typing import Literal, TypeVar
 from rdflib import XSD
 
 from tasks.extraction.ontology import Ontology, OntologyProperty
-from tasks.extraction.sentences import label_words, stem, words_of
-from tasks.extraction.words import (
+from tasks.extraction.rules.words import (
     DATE_WORDS,
     GENERAL_LABELS,
     KIND_OF_WORD,
@@ -20,6 +19,7 @@ from tasks.extraction.words import (
     SYNONYMS,
     Kind,
 )
+from tasks.extraction.sentences import label_words, stem, words_of
 
 T = TypeVar("T")
 Wanted = Literal["entity", "date", "number", "text"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from rdflib import XSD
 
-from tasks.extraction.lexicon import Cue, Lexicon, Phrase
-from tasks.extraction.mentions import Value
+from tasks.extraction.rules.lexicon import Cue, Lexicon, Phrase
+from tasks.extraction.rules.mentions import Value
+from tasks.extraction.rules.words import DETERMINERS
 from tasks.extraction.sentences import Sentence
-from tasks.extraction.words import DETERMINERS
 
 # Words of one phrase may stand this far apart in a sentence.
 _REACH = 4

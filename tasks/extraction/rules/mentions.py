@@ -9,9 +9,8 @@ from typing import Literal
 from rdflib import XSD
 
 from compat.contracts import Mention
-from tasks.extraction.lexicon import Lexicon
-from tasks.extraction.sentences import Sentence, Token
-from tasks.extraction.words import (
+from tasks.extraction.rules.lexicon import Lexicon
+from tasks.extraction.rules.words import (
     CONNECTORS,
     COPULAS,
     DETERMINERS,
@@ -23,6 +22,7 @@ from tasks.extraction.words import (
     PREPOSITIONS,
     TITLES,
 )
+from tasks.extraction.sentences import Sentence, Token
 
 MIN_CONFIDENCE = 0.5
 _CONTEXT_CHARS = 40

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 from compat.contracts import Entity, Mention, PipelineConfig
 from compat.ids import derived_id
-from tasks.extraction.lexicon import Lexicon
-from tasks.extraction.sentences import Sentence, Token, stem
-from tasks.extraction.words import (
+from tasks.extraction.rules.lexicon import Lexicon
+from tasks.extraction.rules.words import (
     CONNECTORS,
     COPULAS,
     DETERMINERS,
@@ -20,6 +19,7 @@ from tasks.extraction.words import (
     TITLES,
     Kind,
 )
+from tasks.extraction.sentences import Sentence, Token, stem
 
 MIN_CONFIDENCE = 0.5
 _PERSON_ENDINGS = ("ist", "ian", "man", "woman", "ess", "eer")
