@@ -59,6 +59,7 @@ def test_a_completed_batch_stays_completed(late: State[Any], request_of: Any) ->
 def test_a_cancelled_batch_stays_cancelled_when_its_flow_run_completes(request_of: Any) -> None:
     child = run_slowly("cancelled", request_of)
     flows.cancel_batch("cancelled")
+    faults.open_door()
     assert child.wait(timeout=processes.PATIENCE) == 0
     before = rows()
     with get_client(sync_client=True) as client:
