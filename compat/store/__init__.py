@@ -7,7 +7,10 @@ from sqlalchemy import select
 from compat.contracts import utc_now
 from compat.settings import Settings
 from compat.store.claims import Claim, Claims
-from compat.store.database import SHADOW, Database, database
+from compat.store.database import SHADOW, Database
+
+# Under its own name it would hide the module that it comes from.
+from compat.store.database import database as open_database
 from compat.store.reading import Reader
 from compat.store.record import BatchRecord
 from compat.store.schema import Switch
@@ -61,13 +64,13 @@ class Store:
     def from_settings(cls, settings: Settings | None = None) -> "Store":
         """Return the store that the environment names. Raises InvalidInputError for a setting or URL that can't be used."""
         settings = settings or Settings.load()
-        return cls(database(settings.url), settings.lease_seconds)
+        return cls(open_database(settings.url), settings.lease_seconds)
 
     @classmethod
     def of_shadows(cls, settings: Settings | None = None) -> "Store":
         """Return the store of shadow runs: the same tables in their own namespace, where no old reader looks."""
         settings = settings or Settings.load()
-        return cls(database(settings.url, SHADOW), settings.lease_seconds)
+        return cls(open_database(settings.url, SHADOW), settings.lease_seconds)
 
     def switches(self) -> Mapping[str, str]:
         """Return the stored switches by name: ``mode`` and ``demotion``, if they are set."""
