@@ -35,7 +35,6 @@ class Store:
         self.claim = claims.claim
         self.resume = claims.resume
         self.hand_over = claims.hand_over
-        self.held = claims.held
         self.held_by = claims.held_by
         self.heartbeat = claims.heartbeat
         self.finish = claims.finish

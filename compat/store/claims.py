@@ -9,7 +9,6 @@ from sqlalchemy import Connection, select, update
 from compat.contracts import BatchConfig, utc_now
 from compat.errors import (
     BatchAlreadyRunningError,
-    BatchNotFoundError,
     InvalidStateTransitionError,
     LeaseLostError,
     OtherInputError,
@@ -179,17 +178,6 @@ class Claims:
             }
             connection.execute(update(WorkflowExecution).where(WorkflowExecution.id == run.execution_id).values(input=row_input))
             return _take(connection, run, Decision(to, f"rolled back from {claim.mode}: {reason}"), claim.generation)
-
-    def held(self, batch_id: str, holder_token: str) -> Claim:
-        """Return the claim behind a token, for a runtime that was handed only the two. Raises LeaseLostError."""
-        with infrastructure(batch_id, "batch_run_dispatch"), self._database.read() as connection:
-            try:
-                run = record.find(connection, batch_id, self._lease_seconds)
-            except BatchNotFoundError:
-                raise LeaseLostError(batch_id) from None
-        if run.holder_token != holder_token:
-            raise LeaseLostError(batch_id)
-        return _claim_of(run, holder_token)
 
     def held_by(self, connection: Connection, claim: Claim) -> BatchRecord:
         """Return the batch, locked until the transaction ends. Raises LeaseLostError where the claim no longer holds."""
