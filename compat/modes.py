@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from compat.errors import InvalidInputError, Problem
+from compat.ramp import NO_RAMP, Ramp, is_taken, place_of
 
 
 class Mode(StrEnum):
@@ -22,6 +23,14 @@ class Decision:
     reason: str
 
 
+@dataclass(frozen=True)
+class Asker:
+    """The batch that asks for its mode, where there is one: the ramp decides by its id and its organization."""
+
+    batch_id: str
+    organization_id: str | None = None
+
+
 def parse_mode(value: str, field: str = "mode") -> Mode:
     """Return the mode of this name. Raises InvalidInputError that names the field."""
     try:
@@ -31,8 +40,18 @@ def parse_mode(value: str, field: str = "mode") -> Mode:
         raise InvalidInputError([Problem(field, value, advice)]) from None
 
 
-def decide(argument: str | None, environment: str | None, switch: str | None, demotion: str | None) -> Decision:
-    """Return the mode by precedence: demotion, caller, ``KNOWLEDGE_WORKFLOW_MODE``, stored switch, legacy.
+def decide(
+    argument: str | None,
+    environment: str | None,
+    switch: str | None,
+    demotion: str | None,
+    ramp: Ramp = NO_RAMP,
+    asker: Asker | None = None,
+) -> Decision:
+    """Return the mode by precedence: demotion, caller, ``KNOWLEDGE_WORKFLOW_MODE``, ramp, stored switch, legacy.
+
+    A demotion moves whatever would go to the engine. A batch for which shadow mode was chosen keeps it: legacy serves that
+    one anyway, and its shadow is the fresh evidence that going back needs.
 
     Every choice is checked even if one before it decides: a misspelt switch that is overruled today would
     surprise on the day that it isn't.
@@ -43,6 +62,23 @@ def decide(argument: str | None, environment: str | None, switch: str | None, de
         (switch, "stored mode", "set by knowledge-batch mode set"),
     )
     made = [Decision(parse_mode(value, field), reason) for value, field, reason in choices if value is not None]
+    chosen = made[0] if made else Decision(Mode.LEGACY, "the default")
+    if argument is None and environment is None and asker is not None:
+        chosen = _on_ramp(ramp, asker, chosen)
     if demotion is not None:
-        return Decision(Mode.LEGACY, f"demoted: {demotion}")
-    return made[0] if made else Decision(Mode.LEGACY, "the default")
+        return Decision(Mode.SHADOW if chosen.mode == Mode.SHADOW else Mode.LEGACY, f"demoted: {demotion}")
+    return chosen
+
+
+def _on_ramp(ramp: Ramp, asker: Asker, rest: Decision) -> Decision:
+    """Return the mode of a batch by the ramp; ``rest`` is that of batches which it doesn't take."""
+    share = ramp.share_of(asker.organization_id)
+    if share is None:
+        return rest
+    whose = f"organization {asker.organization_id}" if asker.organization_id in ramp.organizations else "batches"
+    where = f"{share:g} % of {whose}, this one is at {place_of(asker.batch_id):.2f} %"
+    if is_taken(asker.batch_id, share):
+        return Decision(Mode.ENGINE, f"on the ramp: {where}")
+    # The stored mode may be engine where an organization was left out of it.
+    mode = Mode.LEGACY if rest.mode == Mode.ENGINE else rest.mode
+    return Decision(mode, f"not on the ramp: {where}")

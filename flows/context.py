@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from compat.contracts import Extractor
-from compat.modes import Decision, decide
+from compat.errors import BatchNotFoundError
+from compat.modes import Asker, Decision, decide
+from compat.ramp import Ramp
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Store
@@ -36,11 +38,17 @@ class BatchContext:
 
     @classmethod
     def open(
-        cls, batch_id: str, mode: str | None, stop: StopRequest | None = None, operation: str = "batch_create_execution"
+        cls,
+        batch_id: str,
+        mode: str | None,
+        stop: StopRequest | None = None,
+        operation: str = "batch_create_execution",
+        organization_id: str | None = None,
     ) -> "BatchContext":
         """Return the context of a call that runs a batch. Everything that can be wrong is found before anything is written.
 
-        ``operation`` is what a database that fails has failed: what to do next depends on it.
+        ``operation`` is what a database that fails has failed: what to do next depends on it. ``organization_id`` is whose
+        batch it is; of a stored one its row says so.
 
         Raises InvalidInputError for a mode or setting, ExtractorNotFoundError, and BatchInfrastructureError where the database
         can't be reached.
@@ -51,7 +59,7 @@ class BatchContext:
         extractor = load_extractor(settings.extractor, settings)
         with infrastructure(batch_id, operation):
             store = Store.from_settings(settings)
-            decision = decided(mode, settings, store)
+            decision = decided(mode, settings, store, Asker(batch_id, organization_id))
         return cls(batch_id, settings, store, extractor, decision, find_host(), stop or StopRequest())
 
 
@@ -61,7 +69,17 @@ def open_store(batch_id: str, operation: str, hint: str | None = None) -> Store:
         return Store.from_settings()
 
 
-def decided(mode: str | None, settings: Settings, store: Store) -> Decision:
-    """Return the mode that the next batch gets, the stored switches heard."""
+def decided(mode: str | None, settings: Settings, store: Store, asker: Asker | None = None) -> Decision:
+    """Return the mode of a batch, or of the next one, with the stored switches and the ramp heard."""
     switches = store.switches()
-    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("demotion"))
+    ramp = Ramp.from_switches(switches)
+    if ramp.organizations and asker is not None and asker.organization_id is None:
+        asker = Asker(asker.batch_id, _organization(store, asker.batch_id))
+    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("demotion"), ramp, asker)
+
+
+def _organization(store: Store, batch_id: str) -> str | None:
+    try:
+        return store.batch(batch_id).organization_id
+    except BatchNotFoundError:
+        return None

@@ -81,7 +81,7 @@ def run_name() -> str:
     run = this_run()
     batch_id = batch_id_of(run)
     try:
-        return f"{batch_id} ({flows.current_mode(run.parameters.get('mode') or None).mode})"
+        return f"{batch_id} ({flows.current_mode(run.parameters.get('mode') or None, batch_id).mode})"
     except KnowledgeBatchError:
         # The flow itself fails with the reason.
         return batch_id

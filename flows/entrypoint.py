@@ -21,9 +21,10 @@ from compat.contracts import (
     Completed,
     Failed,
 )
+from compat.cutover import record
 from compat.errors import InvalidInputError, Problem
 from compat.ids import document_execution_id, new_id
-from compat.modes import Decision, decide, parse_mode
+from compat.modes import Asker, Decision, Mode, decide, parse_mode
 from compat.private import wait_at_exit
 from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
@@ -104,7 +105,8 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
     Raises what ``run_batch`` raises before the first document. Later failures show in ``get_status``.
     """
     params = BatchParams.parse(params)
-    context = BatchContext.open(params.batch_id or new_id("knowledge_batch_execution"), mode)
+    batch_id = params.batch_id or new_id("knowledge_batch_execution")
+    context = BatchContext.open(batch_id, mode, organization_id=params.organization_id)
     claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         thread = Thread(target=_serve_unattended, args=(context, claim), name=f"batch {claim.batch_id}")
@@ -168,29 +170,51 @@ def list_batches(limit: int = 50) -> list[BatchSummary]:
     return Store.from_settings().summaries(limit)
 
 
-def current_mode(mode: str | None = None) -> Decision:
-    """The mode that the next batch gets, and the voice that chose it. Raises InvalidInputError for a mode that is none."""
+def current_mode(mode: str | None = None, batch_id: str | None = None, organization_id: str | None = None) -> Decision:
+    """The mode that a batch gets, or the next one where none is named, and what chose it.
+
+    Raises InvalidInputError for a mode that is none.
+    """
     settings = Settings.load()
     # Before the store is opened, which makes its file.
     decide(mode, settings.workflow_mode, None, None)
-    return decided(mode, settings, Store.from_settings(settings))
+    asker = Asker(batch_id, organization_id) if batch_id is not None else None
+    return decided(mode, settings, Store.from_settings(settings), asker)
 
 
-def set_mode(mode: str | None) -> None:
-    """Stores the mode for every process, from the next batch on; None takes it away. Needs no Prefect."""
+def set_mode(mode: str | None, percent: float | None = None, organization_id: str | None = None) -> None:
+    """Stores the mode for every process, from the next batch on; None takes it away. Needs no Prefect.
+
+    Args:
+        mode: ``legacy``, ``engine`` or ``shadow``. For everybody it ends every ramp.
+        percent: The share of batches that the engine serves, 0 to 100, chosen by batch id; the others keep the mode that is
+            stored.
+        organization_id: Whose batches alone; the share is all of them, or none under ``legacy``, unless ``percent`` says.
+    """
     if mode is not None:
         parse_mode(mode)
-    Store.from_settings().set_switch("mode", mode)
+    if mode != Mode.ENGINE and percent is not None:
+        raise InvalidInputError([Problem("--percent", percent, f"is the engine's share, not one of {mode}; set engine")])
+    if organization_id is not None:
+        if mode not in (Mode.ENGINE, Mode.LEGACY) or not organization_id:
+            raise InvalidInputError([Problem("--organization", organization_id, "goes with engine or legacy, and a name")])
+        percent = percent if percent is not None else 100.0 if mode == Mode.ENGINE else 0.0
+    record.set_mode(Store.from_settings().database, mode, percent, organization_id)
 
 
-def demote(reason: str | None) -> None:
+def demote(reason: str | None, hand_over: bool = False) -> None:
     """Sends every batch to legacy, from the next one on, whatever callers, environment and switch ask for; None ends that.
 
-    The reason stands at every batch that it moved. Raises InvalidInputError for an empty one.
+    The reason stands at every batch that it moved. With ``hand_over`` legacy also takes what the engine has in work. Raises
+    InvalidInputError for an empty reason.
     """
     if reason is not None and not reason.strip():
         raise InvalidInputError([Problem("REASON", reason, "say why; it stands at every batch that goes to legacy for it")])
-    Store.from_settings().set_switch("demotion", reason)
+    database = Store.from_settings().database
+    if reason is None:
+        record.restore(database, "ended by a program")
+    else:
+        record.demote(database, reason, hand_over=hand_over)
 
 
 def _run_to_result(params: BatchParams, mode: str | None, stop: StopRequest | None = None) -> BatchResult:
@@ -199,7 +223,8 @@ def _run_to_result(params: BatchParams, mode: str | None, stop: StopRequest | No
 
 
 def _run(request: Request, mode: str | None, stop: StopRequest | None = None) -> BatchContext:
-    context = BatchContext.open(request.batch_id or new_id("knowledge_batch_execution"), mode, stop)
+    batch_id = request.batch_id or new_id("knowledge_batch_execution")
+    context = BatchContext.open(batch_id, mode, stop, organization_id=request.organization_id)
     claim = context.store.claim(request, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         serve(context, claim)

@@ -44,10 +44,15 @@ def reports(database: Database, name: str | None = None, since: datetime | None 
         return [ParityReport.from_dict({**row.report, "report_id": row.id}) for row in connection.execute(query)]
 
 
-def judged(main: Database, shadows: Database, min_batches: int, max_age: timedelta) -> gate.CutoverCheck:
-    """Return the gate's verdict on the stored reports. Raises InvalidInputError for a number of batches that proves nothing."""
+def judged(
+    main: Database, shadows: Database, min_batches: int, max_age: timedelta, since: datetime | None = None
+) -> gate.CutoverCheck:
+    """Return the gate's verdict on the stored reports, or on those ``since`` a moment.
+
+    Raises InvalidInputError for a number of batches that proves nothing.
+    """
     now = utc_now()
-    oldest = now - max_age
+    oldest = max(now - max_age, since or now - max_age)
     with shadows.read() as connection:
         older = connection.execute(select(func.count()).where(StoredReport.created_at < oldest)).scalar_one()
     found = reports(shadows, since=oldest)

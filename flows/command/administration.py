@@ -1,12 +1,10 @@
-"""The commands that keep the service running: mode, retries, db, automations, up."""
+"""The commands that keep the service running: retries, db, automations, up."""
 
-import sys
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-import flows
 from compat.errors import Exit
 from compat.settings import Settings
 from compat.store import Store
@@ -15,7 +13,6 @@ from compat.store.migrations import HEAD
 from flows.command.terminal import Format, check_format, note, plain, print_json, show, whole_number
 from flows.operations import stack
 
-mode_app = typer.Typer(help="Which runtime serves the next batch, in every process.", no_args_is_help=True, rich_markup_mode=None)
 retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
 db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_markup_mode=None)
 automations_app = typer.Typer(help="Prefect's automations.", no_args_is_help=True, rich_markup_mode=None)
@@ -59,36 +56,6 @@ def automations_apply(
 
     for name in automations.apply(notify):
         note(f"in place: {name}")
-
-
-@mode_app.command(name="show")
-def mode_show() -> None:
-    """Show the mode of the next batch, and what chose it."""
-    decision = flows.current_mode()
-    sys.stdout.write(f"{decision.mode} ({decision.reason})\n")
-
-
-@mode_app.command(name="set")
-def mode_set(mode: Annotated[str, typer.Argument(metavar="MODE", help="legacy, engine or shadow.")]) -> None:
-    """Store the mode for every process, from the next batch on. Needs no Prefect."""
-    flows.set_mode(mode)
-    mode_show()
-
-
-@mode_app.command(name="demote")
-def mode_demote(
-    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; it is stored with every batch that goes to legacy.")],
-) -> None:
-    """Send every batch to legacy, whatever callers, environments and the stored mode say, until mode restore."""
-    flows.demote(reason)
-    mode_show()
-
-
-@mode_app.command(name="restore")
-def mode_restore() -> None:
-    """End a demotion: callers, environments and the stored mode decide again."""
-    flows.demote(None)
-    mode_show()
 
 
 @retries_app.command(name="audit")

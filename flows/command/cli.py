@@ -14,7 +14,7 @@ from compat.errors import KnowledgeBatchError
 from compat.ids import new_id
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
-from flows.command import administration, models
+from flows.command import administration, models, modes
 from flows.command import graphs as graph_commands
 from flows.command import parity as evidence
 from flows.command.log import LogFile
@@ -32,7 +32,7 @@ app = typer.Typer(
     # Plain words on stderr: an error that is folded into a box can't be searched for.
     rich_markup_mode=None,
 )
-app.add_typer(administration.mode_app, name="mode")
+app.add_typer(modes.mode_app, name="mode")
 app.add_typer(administration.retries_app, name="retries")
 app.add_typer(administration.db_app, name="db")
 app.add_typer(administration.automations_app, name="automations")
@@ -108,7 +108,7 @@ def run(
     with settings_of_this_call(extractor=extractor):
         for line in (ontologies.check(documents, Settings.load().extractor), *documents.reading.notes()):
             note(line)
-    flows.current_mode(mode)
+    flows.current_mode(mode, batch_id)
     if only_new:
         found = len(request.documents)
         request = request.only_new(Store.from_settings())
@@ -151,6 +151,8 @@ def status(batch_id: BatchId, format: Format = "table") -> None:
         table.add_row(*plain(key.lstrip("_"), f"{value:.0%}" if key == "progress" else shown))
     for row in models.call_rows(store, batch_id, settings):
         table.add_row(*plain(*row))
+    batch = store.batch(batch_id)
+    table.add_row("mode", *plain(f"{batch.mode} ({batch.mode_reason})"))
     shadow = shadow_requests.find(store.database, batch_id)
     if shadow is not None:
         table.add_row("shadow", *plain(shadow.summary))

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from compat.contracts import utc_now
+from compat.cutover import record
 from compat.errors import BatchNotFoundError, InvalidInputError, KnowledgeBatchError, NotFound, Problem
 from compat.parity import archive, gate, render
 from compat.parity.report import ParityReport, page
@@ -122,14 +123,18 @@ def cutover_check(
     max_age: Annotated[str, typer.Option(help="How old evidence may be, such as 7d or 12h.", metavar="AGE")] = "7d",
     format: Format = "table",
 ) -> None:
-    """Whether the engine may take over: exit 0 go, 1 no-go, 2 not enough evidence, or none that is fresh."""
+    """Whether the engine may take over: exit 0 go, 1 no-go, 2 not enough evidence, or none that is fresh.
+
+    After a demotion, evidence from before it counts no more.
+    """
     check_format(format)
     age = gate.parse_age(max_age, "--max-age")
-    checked = archive.judged(Store.from_settings().database, Store.of_shadows().database, min_batches, age)
+    main = Store.from_settings().database
+    checked = archive.judged(main, Store.of_shadows().database, min_batches, age, record.evidence_since(main))
     if format == "json":
         print_json(checked.to_dict())
     else:
-        show(_gate_table(checked))
+        show(gate_table(checked))
         for text in checked.missing:
             note(text)
         now = versions()
@@ -137,7 +142,8 @@ def cutover_check(
     raise typer.Exit(checked.exit_code)
 
 
-def _gate_table(checked: gate.CutoverCheck) -> Table:
+def gate_table(checked: gate.CutoverCheck) -> Table:
+    """Return the evidence risk by risk, and the verdict."""
     table = Table(box=None, pad_edge=False)
     for heading in ("risk", "evidence"):
         table.add_column(heading)

@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_UI_URL
 from prefect.states import Completed
 from pydantic import Field
 
+from compat.cutover import record
 from compat.errors import (
     BatchAlreadyRunningError,
     BatchInfrastructureError,
@@ -131,7 +132,8 @@ def cutover_gate(min_batches: Annotated[int, Field(ge=1)] = 50, max_age: str = "
         max_age: How old evidence may be, such as 7d or 12h.
     """
     main, shadow = Store.from_settings(), Store.of_shadows()
-    checked = archive.judged(main.database, shadow.database, min_batches, gate.parse_age(max_age, "max_age"))
+    age, since = gate.parse_age(max_age, "max_age"), record.evidence_since(main.database)
+    checked = archive.judged(main.database, shadow.database, min_batches, age, since)
     create_markdown_artifact(checked.to_markdown(), key="cutover-gate", description="Whether the engine may take over.")
     reasons = [f"{row.risk} {row.verdict}: {row.reason}" for row in checked.rows] + list(checked.missing)
     return Completed(name=GATE_NAMES[checked.verdict], message="; ".join(reasons))

@@ -14,6 +14,8 @@ from compat.modes import Mode, decide
         (None, "legacy", "engine", None, "legacy", "KNOWLEDGE_WORKFLOW_MODE"),
         ("engine", "legacy", "legacy", None, "engine", "caller"),
         ("engine", "engine", "engine", "rows differed", "legacy", "rows differed"),
+        # Legacy serves that one anyway, and going back needs its evidence.
+        ("shadow", None, "engine", "rows differed", "shadow", "rows differed"),
     ],
 )
 def test_the_first_voice_decides(

@@ -289,7 +289,8 @@ def test_a_demotion_is_heard_before_every_other_voice_until_it_is_ended(command:
     moved = Store.from_settings().batch("moved")
     assert (moved.mode, moved.mode_reason) == ("legacy", "demoted: divergence in R2")
     assert command("mode", "demote", " ").returncode == 2
-    assert command("mode", "restore").stdout == "engine (set by knowledge-batch mode set)\n"
+    restored = command("mode", "restore", "--reason", "a test", "--override")
+    assert restored.stdout == "engine (set by knowledge-batch mode set)\n"
 
 
 def test_a_postgresql_without_tables_exits_4_until_it_is_upgraded(

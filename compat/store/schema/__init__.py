@@ -11,18 +11,21 @@ from compat.store.schema.batches import (
     OntologyContent,
     Switch,
 )
+from compat.store.schema.cutover import BatchCheck, CutoverRecord
 from compat.store.schema.models import ModelAnswer, ModelCall, ModelLimit, ModelTurn
 from compat.store.schema.old import BatchExecution, MentionRecord, WorkflowActivity, WorkflowExecution
 from compat.store.schema.shadows import ShadowSubmission, StoredBaseline, StoredReport, TapeRow
 
 __all__ = [
     "Base",
+    "BatchCheck",
     "BatchDocument",
     "BatchEventRow",
     "BatchExecution",
     "BatchRun",
     "CanonicalMember",
     "CanonicalRow",
+    "CutoverRecord",
     "DocumentOutcome",
     "Json",
     "MentionRecord",

@@ -126,7 +126,7 @@ class BatchEventRow(Base):
 
 
 class Switch(Base):
-    """A setting that every process reads: ``mode``, and the ``demotion``, whose value is its reason."""
+    """A setting that every process reads: ``mode``, the engine's share (``ramp``, ``ramp:ORGANIZATION``), the ``demotion``."""
 
     __tablename__ = "knowledge_switch"
     name: Mapped[str] = mapped_column(primary_key=True)
