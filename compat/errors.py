@@ -187,6 +187,15 @@ class LeaseLostError(Conflict):
         return f"Batch {self.batch_id} is no longer held by this run; knowledge-batch status {self.batch_id} tells who has it"
 
 
+class HandedOverError(Conflict):
+    """A demotion takes the batch from the engine before all was done; legacy goes on with it."""
+
+    batch_id: str
+
+    def __str__(self) -> str:
+        return f"Batch {self.batch_id} is handed over to legacy, since the engine is demoted; knowledge-batch mode show says why"
+
+
 # --- Not found --------------------------------------------------------------------------------------------------------
 
 

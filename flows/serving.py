@@ -4,11 +4,12 @@ import logging
 from contextlib import suppress
 
 import legacy
-from compat.errors import BatchInfrastructureError, LeaseLostError
+from compat.errors import BatchInfrastructureError, HandedOverError, LeaseLostError
 from compat.modes import Mode
 from compat.recording.giving_up import give_up, go_on
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
+from flows import watch
 from flows.context import BatchContext
 from flows.engine.stops import STOPS
 from flows.shadow import submission
@@ -22,7 +23,8 @@ def serve(context: BatchContext, claim: Claim) -> None:
     Raises BatchInfrastructureError where the store fails, or the engine and there is no rollback, and LeaseLostError where
     another run took the batch over.
     """
-    failure: str | None = None
+    failure: Exception | None = None
+    served_first = claim.mode
     try:
         with STOPS.heeded(context.stop, context.store, claim):
             _note_flow_run(context, claim)
@@ -36,6 +38,8 @@ def serve(context: BatchContext, claim: Claim) -> None:
                 _note_flow_run(context, claim)
                 _publish_rollback(context.store, claim.batch_id)
                 _run_legacy(context, claim)
+        if Mode.ENGINE in (claim.mode, served_first):
+            watch.check_engine_batch(context.store, claim.batch_id)
         if claim.mode == Mode.SHADOW:
             submission.request(context.store, claim.batch_id, claim.generation)
     except LeaseLostError:
@@ -65,8 +69,8 @@ def _run_legacy(context: BatchContext, claim: Claim) -> None:
         legacy.run(recorder, context.extractor)
 
 
-def _run_engine(context: BatchContext, claim: Claim) -> str | None:
-    """Return why the engine's machinery failed, or None where the batch has ended."""
+def _run_engine(context: BatchContext, claim: Claim) -> Exception | None:
+    """Return what the engine's machinery failed of, or None where the batch has ended."""
     try:
         from flows.engine import extract_batch
 
@@ -76,12 +80,17 @@ def _run_engine(context: BatchContext, claim: Claim) -> str | None:
         raise
     except Exception as error:
         log.debug("batch %s: the engine failed", claim.batch_id, exc_info=True)
-        return f"{type(error).__name__}: {error}"
+        return error
     return None
 
 
-def _roll_back(context: BatchContext, claim: Claim, reason: str) -> Claim:
+def _roll_back(context: BatchContext, claim: Claim, failure: Exception) -> Claim:
     """Return the claim with which legacy goes on with the batch."""
+    reason = f"{type(failure).__name__}: {failure}"
+    # A demotion moves every batch, whatever is to happen where the engine fails.
+    if isinstance(failure, HandedOverError):
+        log.warning("%s", failure)
+        return context.store.hand_over(claim, Mode.LEGACY, reason)
     if not context.settings.workflow_enable_legacy_rollback:
         raise BatchInfrastructureError(claim.batch_id, "batch_run_dispatch", reason)
     log.error("batch %s: rolled back from engine to legacy: %s", claim.batch_id, reason)

@@ -14,15 +14,13 @@ from compat.ids import new_id
 from compat.modes import Mode, parse_mode
 from compat.ramp import OF_ORGANIZATION, RAMP, parse_percent
 from compat.store.database import Database
-from compat.store.schema import CutoverRecord, Switch
+from compat.store.schema import IN_FLIGHT, CutoverRecord, Switch
 from compat.store.sql import insert_if_new, upsert
 
 Action = Literal["set", "promote", "demote", "restore", "drill"]
 # The names of the stored switches beside those of the ramp.
 MODE = "mode"
 DEMOTION = "demotion"
-# Set while the batches that the engine has in work are to be handed to legacy.
-IN_FLIGHT = "in flight"
 HAND_OVER = "hand over"
 
 

@@ -60,6 +60,7 @@ class Lease:
         self._cancelled_elsewhere = cancelled_elsewhere
         self._stop = stop or StopRequest()
         self._left = Event()
+        self._handed_over = Event()
         self._watcher: Thread | None = None
 
     def __enter__(self) -> "Lease":
@@ -79,6 +80,8 @@ class Lease:
                 signals = self.store.heartbeat(self.claim)
                 if signals.cancel_requested or not signals.held:
                     self._stop.ask()
+                elif signals.handed_over:
+                    self._handed_over.set()
                 elif self.is_cancelled_elsewhere():
                     self.store.cancel(self.claim.batch_id)
                     self._stop.ask()
@@ -106,7 +109,12 @@ class Lease:
     @property
     def stopping(self) -> bool:
         """Whether no further document may start."""
-        return self._stop.asked
+        return self._stop.asked or self._handed_over.is_set()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether a demotion takes the batch from the engine. Not the caller's stop: legacy goes on with the batch."""
+        return self._handed_over.is_set() and not self._stop.asked
 
     @property
     def interrupted(self) -> str | None:

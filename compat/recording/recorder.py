@@ -28,6 +28,7 @@ from compat.contracts import (
 from compat.errors import (
     AttemptStoppedError,
     BatchInfrastructureError,
+    HandedOverError,
     KnowledgeBatchError,
     StopBatchError,
     StoreUnavailableError,
@@ -221,8 +222,11 @@ class Recorder:
         """Write the terminal event, then the terminal row. Return the row's status.
 
         A batch that was interrupted before all was done ends as failed and can be resumed, unless
-        the interruption was how Prefect cancels.
+        the interruption was how Prefect cancels. Raises HandedOverError where a demotion takes it to legacy before all was
+        done.
         """
+        if self.lease.handed_over and (self.pending() or self._is_unresolved()):
+            raise HandedOverError(self.claim.batch_id)
         interrupted = self.lease.interrupted
         if interrupted is not None and (self.pending() or self._is_unresolved()):
             if self.lease.is_cancelled_elsewhere():

@@ -23,7 +23,7 @@ from compat.store.database import Database
 from compat.store.failures import best_effort, infrastructure
 from compat.store.intake import Request, insert_batch, params_hash
 from compat.store.record import BatchRecord
-from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution
+from compat.store.schema import IN_FLIGHT, BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, Switch, WorkflowExecution
 from compat.store.sql import clock, insert_if_new
 
 
@@ -47,7 +47,11 @@ class Signals:
 
     held: bool
     cancel_requested: bool
+    # Whether a demotion sends what the engine has in work to legacy.
+    handed_over: bool = False
 
+
+_HAND_OVER = select(Switch.name).where(Switch.name == IN_FLIGHT)
 
 # Writes rows of somebody else's in the transaction in which a batch is taken, such as that it is to have a shadow.
 Companion = Callable[[Connection, Claim], None]
@@ -200,7 +204,8 @@ class Claims:
                 .values(heartbeat_at=clock())
                 .returning(BatchRun.cancel_requested_at)
             ).first()
-        return Signals(held=cancel is not None, cancel_requested=cancel is not None and cancel[0] is not None)
+            handed_over = claim.mode == Mode.ENGINE and connection.execute(_HAND_OVER).first() is not None
+        return Signals(cancel is not None, cancel is not None and cancel[0] is not None, handed_over)
 
     # --- Ends -------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typer.cli import get_docs_for_click
 
 from compat import errors
 from compat.contracts import BatchEvent, BatchState
+from compat.cutover.triggers import TRIGGERS
 from compat.settings import PREFIX, Settings
 from compat.status import STATUS_OF
 from flows.command.cli import app
@@ -93,9 +94,24 @@ def raised() -> str:
     return table(("error", "fields", "terminal", "exit code", "meaning"), *rows)
 
 
+def triggers() -> str:
+    """Return what demotes the engine by itself."""
+    rows = [
+        (
+            f"`{each.name}`" + (f" ({each.risk})" if each.risk else ""),
+            (each.check.__doc__ or "").partition("\n")[0],
+            f"{each.hits} of the last {each.of}",
+            "handed over" if each.hand_over else "drained",
+        )
+        for each in TRIGGERS
+    ]
+    return table(("trigger", "check of a batch that the engine served", "batches", "in work"), *rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
+    "triggers": triggers,
     "events": lambda: members(BatchEvent),
     "states": lambda: members(BatchState),
     "prefect states": prefect_states,

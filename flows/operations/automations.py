@@ -1,6 +1,6 @@
-"""Prefect's automations: one reports batches that failed or were rolled back, one ends runs that nobody works on."""
+"""Prefect's automations: they report batches that failed or were rolled back and demotions, and end runs that nobody works on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from compat.errors import InvalidInputError, PrefectUnavailableError, Problem
 
 NOTIFY = "knowledge-batch: a batch failed or was rolled back"
+DEMOTED = "knowledge-batch: the engine was demoted, every batch goes to legacy"
 ZOMBIES = "knowledge-batch: a run without a sign of life has crashed"
 
 # Heartbeats that may be missed; a busy machine misses one.
@@ -51,6 +52,30 @@ def notify(actions: Sequence[ActionTypes]) -> AutomationCore:
             threshold=1,
         ),
         actions=list(actions),
+    )
+
+
+def notify_demoted(actions: Sequence[ActionTypes]) -> AutomationCore:
+    """Return the automation that reports that the engine was demoted, by a person or by itself, through the same block."""
+    return AutomationCore(
+        name=DEMOTED,
+        description="Fires on knowledge.mode.demoted. knowledge-batch mode history says what fired it.",
+        trigger=EventTrigger(
+            expect={"knowledge.mode.demoted"},
+            match=ResourceSpecification({"prefect.resource.id": "knowledge.mode"}),
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=list(actions),
+    )
+
+
+def demotion_message(block_id: str) -> SendNotification:
+    """Return the message that a block sends of a demotion."""
+    return SendNotification(
+        block_document_id=UUID(block_id),
+        subject="knowledge-batch: the engine was demoted",
+        body="{{ event.payload.reason }}\nknowledge-batch mode history",
     )
 
 
@@ -108,9 +133,10 @@ def apply(block: str | None = None) -> list[str]:
 
 def _applied(block: str | None) -> list[str]:
     with get_client(sync_client=True) as client:
-        there = {name: next(iter(client.read_automations_by_name(name)), None) for name in (NOTIFY, ZOMBIES)}
+        there = {name: next(iter(client.read_automations_by_name(name)), None) for name in (NOTIFY, DEMOTED, ZOMBIES)}
         wanted = [
-            notify(_actions(client, block, there[NOTIFY])),
+            notify(_actions(client, block, there[NOTIFY], message)),
+            notify_demoted(_actions(client, block, there[DEMOTED], demotion_message)),
             mark_zombies(PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or HEARTBEAT_SECONDS),
         ]
         for automation in wanted:
@@ -123,7 +149,9 @@ def _applied(block: str | None) -> list[str]:
     return [automation.name for automation in wanted]
 
 
-def _actions(client: SyncPrefectClient, block: str | None, there: Automation | None) -> list[ActionTypes]:
+def _actions(
+    client: SyncPrefectClient, block: str | None, there: Automation | None, message: Callable[[str], SendNotification]
+) -> list[ActionTypes]:
     if block is None and there is not None:
         # Prefect 3.9 reads actions that it doesn't know as ones of another type.
         kept: list[Any] = list(there.actions)

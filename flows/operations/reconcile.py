@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from compat.errors import InvalidStateTransitionError
 from compat.status import RowStatus, legacy_status
 from compat.store import BatchRecord, Store
+from flows import watch
 from flows.engine import shown
 from flows.host.flow_run import state_of
 from flows.shadow import submission
@@ -71,11 +72,15 @@ def _wait_for_silence(store: Store, batch_id: str) -> None:
 
 @flow(name="reconcile", retries=0, persist_result=False)
 def reconcile_batches() -> dict[str, str]:
-    """Gives every dead batch its terminal status, and submits shadows that are still waited for; meant to run every minute."""
+    """Gives every dead batch its terminal status, submits shadows that are still waited for, and checks what nobody has.
+
+    Meant to run every minute.
+    """
     store = Store.from_settings()
     ended = reconcile(store)
     for batch_id, status in ended.items():
         # Nobody else does: the process that would have is gone.
         shown.tell_of(store, batch_id, status.value)
     submission.submit_waiting(store)
+    watch.sweep(store)
     return {batch_id: status.value for batch_id, status in ended.items()}

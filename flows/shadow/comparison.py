@@ -32,6 +32,7 @@ from compat.parity.versions import extractor_hash, versions
 from compat.recording.giving_up import give_up
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
+from flows import watch
 from flows.context import BatchContext
 from flows.engine import extract_batch as batch
 from flows.host import find_host
@@ -63,6 +64,7 @@ def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> P
     if grounds.is_resumed(main, before):
         return None
     archive.save(shadow.database, report)
+    watch.check_shadow(main, report)
     return report
 
 
@@ -85,7 +87,9 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
     except Exception as error:
         give_up(shadow, claim, f"{type(error).__name__}: {error}")
         batch.check_api(Settings.load().prefect_timeout_seconds)
-        archive.save(shadow.database, engine_failed(main, batch_id, channel, error))
+        failed = engine_failed(main, batch_id, channel, error)
+        archive.save(shadow.database, failed)
+        watch.check_shadow(main, failed)
         raise
     if (ended := grounds.ended_early(shadow, batch_id)) is not None:
         return no_comparison(main, batch_id, channel, f"its shadow did not run to its end: {ended}")

@@ -22,6 +22,7 @@ EXAMPLES = [
     errors.AttemptStoppedError(),
     errors.StopBatchError("no tokens are left"),
     errors.LeaseLostError("b"),
+    errors.HandedOverError("b"),
     errors.SchemaVersionError("main", None, "0002"),
     errors.StoreUnavailableError("OperationalError: refused"),
     errors.UnkeepableDataError("DataError: too large"),

@@ -64,4 +64,8 @@ def test_the_list_sets_up_a_fresh_server_and_serves_a_release(client: SyncPrefec
     assert (pool["name"], pool["type"]) == ("knowledge-batch", "process")
     queues = {queue["name"]: queue["concurrency_limit"] for queue in ask(client, "/work_pools/knowledge-batch/queues/filter")}
     assert queues["shadow"] == 1
-    assert {each["name"] for each in ask(client, "/automations/filter")} == {automations.NOTIFY, automations.ZOMBIES}
+    assert {each["name"] for each in ask(client, "/automations/filter")} == {
+        automations.NOTIFY,
+        automations.DEMOTED,
+        automations.ZOMBIES,
+    }

@@ -2,6 +2,7 @@
 
 from compat.store.schema.base import Base, Json, OldRow, Plain, Utc
 from compat.store.schema.batches import (
+    IN_FLIGHT,
     BatchDocument,
     BatchEventRow,
     BatchRun,
@@ -17,6 +18,7 @@ from compat.store.schema.old import BatchExecution, MentionRecord, WorkflowActiv
 from compat.store.schema.shadows import ShadowSubmission, StoredBaseline, StoredReport, TapeRow
 
 __all__ = [
+    "IN_FLIGHT",
     "Base",
     "BatchCheck",
     "BatchDocument",

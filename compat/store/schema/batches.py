@@ -125,6 +125,10 @@ class BatchEventRow(Base):
     __table_args__ = (UniqueConstraint("batch_id", "key"),)
 
 
+# The switch that is set while the batches which the engine has in work are to be handed to legacy.
+IN_FLIGHT = "in flight"
+
+
 class Switch(Base):
     """A setting that every process reads: ``mode``, the engine's share (``ramp``, ``ramp:ORGANIZATION``), the ``demotion``."""
 

@@ -1,8 +1,9 @@
 """The attempts on record against the policies' budgets."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 
+from compat.cutover.attempts import breaches, is_over_budget
 from compat.policy import retry_policy
 from compat.store import Store
 from compat.store.models import ModelStore
@@ -36,22 +37,8 @@ def audit_ledger(store: Store, batch_id: str | None = None) -> tuple[list[OwnerL
         ledger.attempts += len(document.attempts)
         where = f"batch {document.batch_id}, document {document.document_id}"
         look = f"look at its rows: knowledge_workflow_activity of execution {document.execution_id}"
-        if document.owner not in (None, policy.owner):
-            findings.append(Finding(where, f"its row names the owner {document.owner}, its policy {policy.owner}", look))
-        generations = document.by_generation()
-        finished = sum(attempt.status in ("completed", "failed") for attempt in generations.get(document.generation, ()))
-        if document.outcome and finished != document.counted:
-            findings.append(Finding(where, f"its outcome counts {document.counted} attempts, {finished} are on record", look))
-        for made in generations.values():
-            again = [number for number, times in Counter(attempt.number for attempt in made).items() if times > 1]
-            if again:
-                findings.append(Finding(where, f"attempt {again[0]} is on record more than once", look))
-            if len(made) > policy.attempts:
-                ledger.over_budget += 1
-                findings.append(Finding(where, f"{len(made)} attempts, its budget is {policy.attempts}", look))
-            succeeded = [attempt.number for attempt in made if attempt.status == "completed"]
-            if succeeded and max(attempt.number for attempt in made) > succeeded[0]:
-                findings.append(Finding(where, f"was tried again after attempt {succeeded[0]} had succeeded", look))
+        findings += [Finding(where, what, look) for what in breaches(document)]
+        ledger.over_budget += sum(is_over_budget(document, len(made)) for made in document.by_generation().values())
     for each in ModelStore(store.database).repeated(batch_id):
         where = f"batch {each.batch_id}, document {each.document_id}"
         what = f"{each.calls} calls for chunk {each.chunk}, stage {each.stage} of attempt {each.attempt}, where one was due"
