@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from compat.errors import HandedOverError
 from compat.parity.risks import Risk
-from compat.policy import INTERRUPTED, terminal_status
+from compat.policy import ALL_FAILED, INTERRUPTED, terminal_status
 from compat.status import TERMINAL, RowStatus
 
 if TYPE_CHECKING:
@@ -83,9 +83,10 @@ def wrong_outcome(served: Served) -> str | None:
     """The batch's end or counts are not what its documents' outcomes come to under its policy."""
     if served.counted != (served.succeeded, served.failed):
         return f"its row counts {served.counted} extracted and failed documents, {(served.succeeded, served.failed)} are stored"
-    due = terminal_status(served.succeeded, served.failed)
-    if served.status == RowStatus.COMPLETED and due != RowStatus.COMPLETED:
-        return f"it says completed, and {served.failed} of its documents failed and none was extracted"
+    has_all_failed = terminal_status(served.succeeded, served.failed) == "failed"
+    said = served.status == RowStatus.FAILED and served.error == ALL_FAILED
+    if has_all_failed != said and (said or served.status == RowStatus.COMPLETED):
+        return f"it is {served.status} with {served.succeeded} documents extracted and {served.failed} failed"
     return None
 
 
