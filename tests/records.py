@@ -32,6 +32,7 @@ def record(**values: Any) -> BatchRecord:
         "relation_count": 0,
         "resolving": False,
         "resolved": False,
+        "resolution_error": None,
         "stored_config": {},
         "row_input": {},
         "created_at": NOW,

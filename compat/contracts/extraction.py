@@ -1,6 +1,6 @@
 """One document's extraction (CONTRACT 3 and 9), and what makes it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from pydantic import Field
@@ -132,23 +132,48 @@ class Extractor(Protocol):
         """Return the graph of one text. Whatever is raised is that document's failed attempt."""
 
 
+class NamedEntity(Protocol):
+    """What resolution asks of an entity of a document."""
+
+    @property
+    def name(self) -> str:
+        """The canonical name if there is one, else the mention."""
+
+    @property
+    def types(self) -> Sequence[str]:
+        """Its types, the main one first."""
+
+    @property
+    def attributes(self) -> Mapping[str, str | int | float | bool]:
+        """Its attributes by their names."""
+
+    @property
+    def confidence(self) -> float:
+        """How certain it is, from 0 to 1."""
+
+
 class Resolution(Protocol):
     """What resolving a batch's entities came to: the canonical ones, and how many entities went into another."""
 
     @property
-    def entities(self) -> Sequence[CanonicalEntity]:
-        """The merged entities of the batch."""
+    def entities(self) -> Iterable[CanonicalEntity]:
+        """The canonical entities of the batch, in the order of their first mention; they may be made one by one."""
 
     @property
     def merge_count(self) -> int:
         """How many entities went into another."""
 
-    def canonical_id(self, entity: Entity) -> str:
-        """Return the id of the merged entity that an entity of a document became."""
+    def canonical_id(self, entity: NamedEntity) -> str:
+        """Return the id of the canonical entity that an entity of a document became."""
+
+    def close(self) -> None:
+        """Free what the resolution holds; nothing is asked of it any more."""
 
 
 class Resolver(Protocol):
     """What merges entities, given as ``(document_id, entity)``, of an organization and by ontologies."""
 
-    def __call__(self, entities: Iterable[tuple[str, Entity]], organization_id: str, ontologies: Iterable[str], /) -> Resolution:
+    def __call__(
+        self, entities: Iterable[tuple[str, NamedEntity]], organization_id: str, ontologies: Iterable[str], /
+    ) -> Resolution:
         """Return how the entities of a batch are merged."""

@@ -273,7 +273,7 @@ class AttemptWriter:
         now = utc_now()
         rows = [
             {
-                "id": mention_id(extraction, entity, number),
+                "id": mention_id(extraction, entity.id, number),
                 "organization_id": self.claim.organization_id,
                 "created_at": now,
                 "updated_at": now,
@@ -299,9 +299,9 @@ class AttemptWriter:
         return f"{kind}:{started.document_id}:{started.generation}{attempt}"
 
 
-def mention_id(extraction: str, entity: Entity, number: int) -> str:
-    """Return the id of an entity's mention, by its number among them."""
-    return derived_id("knowledge_mention_record", extraction, entity.id, str(number))
+def mention_id(extraction: str, entity: str, number: int) -> str:
+    """Return the id of a mention by its number among those of its entity."""
+    return derived_id("knowledge_mention_record", extraction, entity, str(number))
 
 
 def _is_outcome(claim: Claim, document_id: str) -> tuple[Any, ...]:

@@ -6,21 +6,16 @@ when to try one again.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from threading import current_thread, main_thread
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import func, select, update
 
 from compat.contracts import (
     BatchCreated,
-    Entity,
     Extractor,
     PipelineConfig,
-    Resolution,
-    ResolutionCompleted,
-    ResolutionStarted,
     Resolver,
     StageProgress,
     utc_now,
@@ -35,15 +30,15 @@ from compat.errors import (
 )
 from compat.fault_points import fault_point
 from compat.keepable import text_of
-from compat.policy import RESOLUTION_NAME, RetryPolicy, retry_policy
-from compat.recording.attempt import AttemptWriter, Outcome, Started, mention_id
+from compat.policy import RetryPolicy, retry_policy
+from compat.recording import resolving
+from compat.recording.attempt import AttemptWriter, Outcome, Started
 from compat.recording.lease import Lease, StopRequest
 from compat.recording.output import checked
 from compat.status import RowStatus
-from compat.store import Claim, Store, events, graphs
+from compat.store import Claim, Store, events
 from compat.store.failures import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, WorkflowExecution
-from compat.store.sql import blocks
 from compat.stored_errors import StoredError
 from compat.work import WORK, Work
 
@@ -53,8 +48,6 @@ log = logging.getLogger("knowledge_batch")
 
 # Seconds between two events of a document's progress.
 PROGRESS_SECONDS = 1.0
-# Resolved entities that are written at a time, so that other writers get their turn.
-RESOLVED = 2_000
 
 
 class Recorder:
@@ -153,70 +146,8 @@ class Recorder:
             return connection.execute(query.limit(1)).first() is not None
 
     def resolve(self, resolver: Resolver) -> int:
-        """Entities across the batch's documents, between its two events. Returns how many were merged into another.
-
-        The canonical entities are stored, and every entity of a document and its mentions with them. A resolver that fails
-        is logged and counts as 0 merged; it never fails the batch.
-        """
-        claim = self.claim
-        key = f"resolution:{claim.generation}"
-        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            self.store.held_by(connection, claim)
-            connection.execute(
-                update(WorkflowExecution)
-                .where(WorkflowExecution.id == claim.execution_id)
-                .values(last_activity_name=RESOLUTION_NAME)
-            )
-            events.emit(connection, f"{key}:started", ResolutionStarted(batch_id=claim.batch_id))
-        fault_point("resolution-started")
-        resolution: Resolution | None = None
-        try:
-            entities = ((document_id, entity) for _, document_id, entity in self._entities())
-            ontologies = graphs.ontologies(self.store.database, claim.batch_id)
-            resolution = resolver(entities, claim.organization_id, ontologies)
-        except BatchInfrastructureError:
-            raise
-        except Exception:
-            log.exception("batch %s: entities could not be resolved; none are merged", claim.batch_id)
-        merged = resolution.merge_count if resolution else 0
-        with self._resolving() as connection:
-            graphs.forget(connection, claim.batch_id)
-        if resolution:
-            for block in blocks(self._entities(), RESOLVED):
-                with self._resolving() as connection:
-                    self._write_resolved(connection, resolution, block)
-        fault_point("merges-committed")
-        with self._resolving() as connection:
-            graphs.keep(connection, claim.batch_id, resolution.entities if resolution else ())
-            event = ResolutionCompleted(batch_id=claim.batch_id, merge_count=merged)
-            events.emit(connection, f"{key}:completed", event)
-        fault_point("resolution-committed")
-        return merged
-
-    @contextmanager
-    def _resolving(self) -> Iterator[Connection]:
-        claim = self.claim
-        with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:
-            self.store.held_by(connection, claim)
-            yield connection
-
-    def _write_resolved(
-        self, connection: Connection, resolution: Resolution, entities: Sequence[tuple[str, str, Entity]]
-    ) -> None:
-        resolved = [(*each, resolution.canonical_id(each[2])) for each in entities]
-        members = [(document_id, entity.id, canonical_id) for _, document_id, entity, canonical_id in resolved]
-        graphs.keep_members(connection, self.claim.batch_id, members)
-        mentions = [
-            {"key": mention_id(extraction_id, entity, number), "entity": canonical_id}
-            for extraction_id, _, entity, canonical_id in resolved
-            for number in range(len(entity.mentions))
-        ]
-        graphs.resolve_mentions(connection, mentions)
-
-    def _entities(self) -> Iterator[tuple[str, str, Entity]]:
-        for stored in self.store.extractions(self.claim.batch_id):
-            for entity in stored.result.graph.entities:
-                yield stored.extraction_id, stored.document_id, entity
+        """Merge entities across the batch's documents, between its two events. Return how many were merged into another."""
+        return resolving.resolve(self.store, self.claim, resolver)
 
     def finish(self) -> RowStatus:
         """Write the terminal event, then the terminal row. Return the row's status.

@@ -3,18 +3,58 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select
 
 from compat.contracts import CanonicalEntity
+from compat.ids import extraction_id
 from compat.store.database import Database
 from compat.store.failures import infrastructure
-from compat.store.schema import BatchDocument, CanonicalMember, CanonicalRow, MentionRecord, OntologyContent
-from compat.store.sql import blocks
+from compat.store.schema import BatchDocument, CanonicalMember, CanonicalRow, DocumentOutcome, MentionRecord, OntologyContent
+from compat.store.sql import DOCUMENTS, blocks
 
 # Rows in memory at a time.
 BLOCK = 1_000
+
+
+@dataclass(slots=True)
+class DocumentEntity:
+    """An entity of one document as resolution needs it; ``mentions`` is how many it has. A large batch has millions."""
+
+    extraction_id: str
+    document_id: str
+    id: str
+    name: str
+    types: list[str]
+    attributes: dict[str, str | int | float | bool]
+    confidence: float
+    mentions: int
+
+
+def document_entities(database: Database, batch_id: str) -> Iterator[DocumentEntity]:
+    """Yield the entities of the extracted documents in the order of the request, those of a block of documents in memory."""
+    found = DocumentOutcome.extraction["graph"]["entities"].label("entities")
+    query = (
+        select(DocumentOutcome.document_id, DocumentOutcome.position, found)
+        .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "succeeded")
+        .order_by(DocumentOutcome.position)
+        .limit(DOCUMENTS)
+    )
+    after = -1
+    while True:
+        with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
+            rows = connection.execute(query.where(DocumentOutcome.position > after)).all()
+        if not rows:
+            return
+        for row in rows:
+            extraction = extraction_id(batch_id, row.document_id)
+            for each in row.entities:
+                name = each["canonicalName"] or each["mention"]
+                known = each["types"], each["attributes"], each["confidence"], len(each["mentions"])
+                yield DocumentEntity(extraction, row.document_id, each["id"], name, *known)
+        after = rows[-1].position
 
 
 def forget(connection: Connection, batch_id: str) -> None:

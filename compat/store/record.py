@@ -50,6 +50,7 @@ class BatchRecord:
         relation_count: Of the extracted documents together.
         resolving: Whether its entities are being resolved, or have been.
         resolved: Whether they have been.
+        resolution_error: Why they could not be merged, where that failed.
         stored_config: Its config as it is stored; ``config`` is the model.
         row_input: The JSON that old readers find as its row's input.
         created_at: When it was claimed first.
@@ -81,6 +82,7 @@ class BatchRecord:
     relation_count: int
     resolving: bool
     resolved: bool
+    resolution_error: str | None
     stored_config: dict[str, Any]
     row_input: dict[str, Any]
     created_at: datetime
@@ -221,6 +223,7 @@ def _query() -> Select[Any]:
             BatchExecution.relation_count,
             type_coerce(resolving, Boolean).label("resolving"),
             type_coerce(resolved, Boolean).label("resolved"),
+            BatchRun.resolution_error,
             BatchExecution.config.label("stored_config"),
             WorkflowExecution.input.label("row_input"),
             BatchExecution.created_at,

@@ -152,6 +152,8 @@ def status(batch_id: BatchId, format: Format = "table") -> None:
     for row in models.call_rows(store, batch_id, settings):
         table.add_row(*plain(*row))
     batch = store.batch(batch_id)
+    if batch.resolution_error is not None:
+        table.add_row("not merged", *plain(batch.resolution_error))
     table.add_row("mode", *plain(f"{batch.mode} ({batch.mode_reason})"))
     shadow = shadow_requests.find(store.database, batch_id)
     if shadow is not None:

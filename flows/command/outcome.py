@@ -74,6 +74,8 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
         table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
     merged = graphs.count(store.database, batch_id).get(batch_id)
     table.add_row("entities", graphs.counted(batch.entity_count, merged))
+    if batch.resolution_error is not None:
+        table.add_row("not merged", *plain(batch.resolution_error))
     table.add_row("relations", str(batch.relation_count))
     for name, value in models.call_rows(store, batch_id, Settings.load()):
         table.add_row(name, *plain(value))

@@ -70,6 +70,8 @@ def summary(batch: BatchRecord, canonical: int | None = None, head: str = "", no
         "Time": f"{batch.seconds:.1f} s",
         "Mode": f"{batch.mode}, {batch.mode_reason}",
     }
+    if batch.resolution_error is not None:
+        facts["Not merged"] = batch.resolution_error
     if batch.error:
         facts["Reason"] = batch.error
     following = [f"knowledge-batch status {quoted}", f"knowledge-batch events {quoted}"]

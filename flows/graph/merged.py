@@ -199,14 +199,12 @@ class MergedGraph:
             for block in blocks(self.store.extractions(batch_id), BLOCK):
                 document_ids = [each.document_id for each in block]
                 hashes = graphs.content_hashes(self.store.database, batch_id, document_ids)
-                members = self._members(batch_id, document_ids) if resolution is None else {}
+                members = self._members(batch_id, block, resolution)
                 for extraction in block:
                     number = self._add_document(batch_id, extraction, hashes)
                     own = extraction.result.graph.entities
                     if batch_id not in self._merging:
                         places = {entity.id: self._add_own(extraction.document_id, entity) for entity in own}
-                    elif resolution is not None:
-                        places = {entity.id: resolution.places[entity.name.strip().lower()] for entity in own}
                     else:
                         places = {entity.id: members[extraction.document_id, entity.id] for entity in own}
                     self._add_graph(number, extraction.result, places)
@@ -221,20 +219,30 @@ class MergedGraph:
             self._add_canonical(graphs.entities(self.store.database, first))
             return None
         entities = (
-            (extraction.document_id, entity)
+            (each.document_id, each)
             for batch_id in self._merging
-            for extraction in self.store.extractions(batch_id)
-            for entity in extraction.result.graph.entities
+            for each in graphs.document_entities(self.store.database, batch_id)
         )
         ontologies = (content for batch_id in self._merging for content in graphs.ontologies(self.store.database, batch_id))
         resolution = resolve(entities, self.store.request(first).organization_id, ontologies)
         self._add_canonical(resolution.entities)
+        resolution.close()
         return resolution
 
-    def _members(self, batch_id: str, document_ids: Sequence[str]) -> dict[tuple[str, str], int]:
+    def _members(
+        self, batch_id: str, block: Sequence[StoredExtraction], resolution: Resolution | None
+    ) -> dict[tuple[str, str], int]:
+        """Return the number of the node of each entity of some documents, by document and entity."""
         if batch_id not in self._merging:
             return {}
-        found = graphs.members(self.store.database, batch_id, document_ids)
+        if resolution is None:
+            found = graphs.members(self.store.database, batch_id, [each.document_id for each in block])
+        else:
+            found = {
+                (each.document_id, entity.id): resolution.canonical_id(entity)
+                for each in block
+                for entity in each.result.graph.entities
+            }
         numbers: dict[str, int] = {}
         for ids in blocks(dict.fromkeys(found.values()), 900):
             marks = ",".join("?" * len(ids))

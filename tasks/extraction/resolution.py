@@ -1,46 +1,80 @@
 """Entities that mean the same, across the documents of one or more batches (CONTRACT 9.8)."""
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
-from math import floor
 
 import numpy as np
-from rapidfuzz import fuzz, process
 
-from compat.contracts import CanonicalEntity, Entity
+from compat.contracts import CanonicalEntity, NamedEntity
 from compat.errors import OntologyParseError
 from compat.ids import derived_id
+from tasks.extraction.names import Attributes, Name, Names, add_values, text_of
 from tasks.extraction.ontology import Ontology, parse_ontology
-
-SIMILAR = 0.85
-
-_NUMBER = re.compile(r"\d+|(?<![\w.])[ivxlcdm]+(?![\w.])", re.IGNORECASE)
-_ROMAN = re.compile(r"m*(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})", re.IGNORECASE)
-_ROMAN_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
+from tasks.extraction.similar import Numbers, similar_pairs
 
 
-@dataclass(frozen=True)
 class Resolution:
-    """The canonical entities in the order of their first mention, and which of them a name belongs to.
+    """Which canonical entity each name belongs to. ``merge_count`` is the number of entities that were merged into another.
 
-    ``merge_count`` is the number of entities that were merged into another.
+    It keeps the names in a temporary database until it is closed.
     """
 
-    entities: tuple[CanonicalEntity, ...]
-    merge_count: int
-    # The position in `entities` by trimmed lower-case name.
-    places: dict[str, int] = field(repr=False)
+    def __init__(self, names: Names, groups: "_Groups", organization_id: str, count: int) -> None:
+        self._names = names
+        self._groups = groups
+        self._organization_id = organization_id
+        self.merge_count = count - len(names) + groups.joined
+        # By the name, where it isn't the one that the canonical entity is called by.
+        self._called: dict[str, str] = {}
+        for group in groups.larger():
+            members = list(names.some(group))
+            text = text_of(_commonest(members))
+            self._called |= {name.text: text for name in members if name.text != text}
 
-    def canonical_id(self, entity: Entity) -> str:
+    @property
+    def entities(self) -> Iterator[CanonicalEntity]:
+        """The canonical entities in the order of their first mention, made one by one."""
+        for number, name in self._names.all():
+            group = self._groups.members(number)
+            if group[0] == number:
+                yield self._merged([name] if len(group) == 1 else list(self._names.some(group)))
+
+    def canonical_id(self, entity: NamedEntity) -> str:
         """Return the id of the canonical entity of a resolved entity."""
-        return self.entities[self.places[_text(entity.name)]].id
+        text = text_of(entity.name)
+        return self._id(self._called.get(text, text))
+
+    def close(self) -> None:
+        """Remove the names; canonical ids can still be asked for."""
+        self._names.close()
+
+    def _id(self, text: str) -> str:
+        return derived_id("knowledge_entity", self._organization_id, "canonical", text)
+
+    def _merged(self, names: Sequence[Name]) -> CanonicalEntity:
+        """Return one entity for a group of names, given in the order of their appearance.
+
+        Its id is derived from organization and name, so that it is the same in every batch. Its main type is the one that is
+        the main one of most entities, then the earlier one.
+        """
+        types: dict[str, int] = {}
+        attributes: Attributes = {}
+        for each in names:
+            for kind, count in each.types.items():
+                types[kind] = types.get(kind, 0) + count
+            add_values(attributes, each.attributes)
+        name = _commonest(names)
+        return CanonicalEntity(
+            id=self._id(text_of(name)),
+            name=name,
+            types=tuple(sorted(types, key=lambda kind: -types[kind])),
+            attributes={key: tuple(values) for key, values in attributes.items()},
+            confidence=max(each.confidence for each in names),
+            entity_count=sum(each.entities for each in names),
+        )
 
 
-def resolve(entities: Iterable[tuple[str, Entity]], organization_id: str = "", ontologies: Iterable[str] = ()) -> Resolution:
+def resolve(entities: Iterable[tuple[str, NamedEntity]], organization_id: str = "", ontologies: Iterable[str] = ()) -> Resolution:
     """Group entities, given as ``(document_id, entity)`` in the order of the request, and make one of each group.
 
     Equal names (trimmed, in lower case) are one entity. Names that are more than 0.85 similar (rapidfuzz's ratio) and share
@@ -48,129 +82,28 @@ def resolve(entities: Iterable[tuple[str, Entity]], organization_id: str = "", o
     similar names on, and only as long as every name is that similar to every other in its group. The labels of one individual
     are one as well. Ontologies that don't parse have no individuals.
     """
-    names = _Names()
-    for _, entity in entities:
-        names.add(entity)
-    groups = _grouped(names.all, _individuals(names.all, ontologies))
-    made = tuple(_merged([names.all[number] for number in group], organization_id) for group in groups)
-    places = {names.all[number].text: place for place, group in enumerate(groups) for number in group}
-    return Resolution(made, sum(name.entities for name in names.all) - len(made), places)
+    names = Names()
+    try:
+        count = names.read((entity for _, entity in entities))
+        return Resolution(names, _grouped(names, _individuals(names, ontologies)), organization_id, count)
+    except BaseException:
+        names.close()
+        raise
 
 
-def numbers_in(name: str) -> tuple[int, ...]:
-    """Return the numbers in a name, in digits or Roman numerals, in ascending order: what tells Apollo 11 from Apollo 12.
-
-    A single letter is a numeral where it is I, V or X in capitals, or the last word; initials ("V. Woolf") are none.
-    """
-    found = []
-    for match in _NUMBER.finditer(name):
-        word = match.group()
-        if word[0].isdigit():
-            found.append(int(word))
-        elif _is_roman(word, last=match.end() == len(name.rstrip())):
-            found.append(_roman_value(word.lower()))
-    return tuple(sorted(found))
-
-
-def _is_roman(word: str, last: bool) -> bool:
-    if not _ROMAN.fullmatch(word) or not set("ivx") & set(word.lower()):
-        # DC and CD are no numbers.
-        return False
-    return len(word) > 1 or word in "IVX" or last
-
-
-def _roman_value(word: str) -> int:
-    values = [_ROMAN_VALUES[letter] for letter in word]
-    return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0], strict=True))
-
-
-def _text(name: str) -> str:
-    return name.strip().lower()
-
-
-# --- Names ------------------------------------------------------------------------------------------------------------
-
-
-class _Name:
-    """All entities of one name, whatever document they stand in."""
-
-    __slots__ = ("attributes", "confidence", "entities", "numbers", "spellings", "text", "types")
-
-    def __init__(self, text: str, spelling: str) -> None:
-        self.text = text
-        self.numbers = numbers_in(spelling)
-        self.entities = 0
-        self.confidence = 0.0
-        # How many entities are spelled so, and how many have a type as their main one; in order of appearance.
-        self.spellings: dict[str, int] = {}
-        self.types: dict[str, int] = {}
-        self.attributes: dict[str, list[str | int | float | bool]] | None = None
-
-    def add(self, entity: Entity) -> None:
-        self.entities += 1
-        self.confidence = max(self.confidence, entity.confidence)
-        spelling = entity.name.strip()
-        self.spellings[spelling] = self.spellings.get(spelling, 0) + 1
-        for place, kind in enumerate(entity.types):
-            self.types[kind] = self.types.get(kind, 0) + (place == 0)
-        if entity.attributes:
-            self.attributes = _with_attributes(self.attributes or {}, {key: [value] for key, value in entity.attributes.items()})
-
-
-class _Names:
-    def __init__(self) -> None:
-        self.all: list[_Name] = []
-        self._by_text: dict[str, _Name] = {}
-
-    def add(self, entity: Entity) -> None:
-        text = _text(entity.name)
-        name = self._by_text.get(text)
-        if name is None:
-            name = self._by_text[text] = _Name(text, entity.name.strip())
-            self.all.append(name)
-        name.add(entity)
-
-
-def _with_attributes(
-    found: dict[str, list[str | int | float | bool]], more: dict[str, list[str | int | float | bool]]
-) -> dict[str, list[str | int | float | bool]]:
-    for key, values in more.items():
-        kept = found.setdefault(key, [])
-        # To Python True is 1.
-        there = {(type(value), value) for value in kept}
-        kept.extend(value for value in values if (type(value), value) not in there)
-    return found
-
-
-def _merged(names: Sequence[_Name], organization_id: str) -> CanonicalEntity:
-    """Return one entity for a group of names, given in the order of their appearance.
-
-    Its name is the spelling of most of its entities, the longer and then the earlier one where several are as common; its
-    id is derived from organization and name, so that it is the same in every batch. Its main type is the one that is the main
-    one of most entities, then the earlier one.
-    """
-    spellings: Counter[str] = Counter()
-    types: Counter[str] = Counter()
-    attributes: dict[str, list[str | int | float | bool]] = {}
+def _commonest(names: Iterable[Name]) -> str:
+    """Return the spelling of most entities, the longer and then the earlier one where several are as common."""
+    spellings: dict[str, int] = {}
     for each in names:
-        spellings.update(each.spellings)
-        types.update(each.types)
-        _with_attributes(attributes, each.attributes or {})
-    # The first of equals: both counters keep the order of appearance.
-    name = max(spellings, key=lambda spelling: (spellings[spelling], len(spelling)))
-    return CanonicalEntity(
-        id=derived_id("knowledge_entity", organization_id, "canonical", _text(name)),
-        name=name,
-        types=tuple(sorted(types, key=lambda kind: -types[kind])),
-        attributes={key: tuple(values) for key, values in attributes.items()},
-        confidence=max(each.confidence for each in names),
-        entity_count=sum(each.entities for each in names),
-    )
+        for spelling, count in each.spellings.items():
+            spellings[spelling] = spellings.get(spelling, 0) + count
+    # The first of equals: they are in the order of appearance.
+    return max(spellings, key=lambda spelling: (spellings[spelling], len(spelling)))
 
 
-def _individuals(names: Sequence[_Name], ontologies: Iterable[str]) -> dict[int, str]:
+def _individuals(names: Names, ontologies: Iterable[str]) -> dict[int, str]:
     """Return, by a name's number, the IRI of the first individual with that label."""
-    by_label: dict[str, list[tuple[str, tuple[str, ...], Ontology]]] = defaultdict(list)
+    found: dict[int, str] = {}
     for content in ontologies:
         try:
             ontology = parse_ontology(content)
@@ -178,124 +111,89 @@ def _individuals(names: Sequence[_Name], ontologies: Iterable[str]) -> dict[int,
             continue
         for individual in ontology.individuals:
             for label in individual.labels:
-                by_label[_text(label)].append((individual.iri, individual.types, ontology))
-    found: dict[int, str] = {}
-    for number, name in enumerate(names):
-        for iri, types, ontology in by_label.get(name.text, ()):
-            if any(ontology.is_a(one, other) or ontology.is_a(other, one) for one in name.types for other in types):
-                found.setdefault(number, iri)
+                known = names.find(text_of(label))
+                if known is not None and _is_one_of(known[1].types, individual.types, ontology):
+                    found.setdefault(known[0], individual.iri)
     return found
+
+
+def _is_one_of(types: Iterable[str], others: Sequence[str], ontology: Ontology) -> bool:
+    return any(ontology.is_a(one, other) or ontology.is_a(other, one) for one in types for other in others)
 
 
 # --- Groups -----------------------------------------------------------------------------------------------------------
 
 
-def _grouped(names: Sequence[_Name], individuals: dict[int, str]) -> list[list[int]]:
-    """Return the groups of equal names, by their numbers, each group and all groups in ascending order."""
-    groups = _Groups(len(names))
+def _grouped(names: Names, individuals: Mapping[int, str]) -> "_Groups":
+    groups = _Groups()
     first_of: dict[str, int] = {}
-    for number, iri in individuals.items():
-        groups.join(first_of.setdefault(iri, number), number)
-    texts = [name.text for name in names]
-    alike: dict[tuple[int, int], float] = {}
-    for number, others in _candidates(names):
-        # Many at a time, which is what takes most of the time where names are many.
-        near = list(map(texts.__getitem__, others))
-        scores = process.cdist([texts[number]], near, scorer=fuzz.ratio, score_cutoff=SIMILAR * 100, dtype=np.float64)[0]
-        for place in np.flatnonzero(scores > SIMILAR * 100):
-            alike[others[place], number] = float(scores[place])
-    for one, other in sorted(alike, key=lambda pair: (-alike[pair], pair)):
+    for number in sorted(individuals):
+        groups.join(first_of.setdefault(individuals[number], number), number)
+    alike = _Alike(names)
+    for one, other in alike.most_similar_first():
         left, right = groups.members(one), groups.members(other)
-        if left is not right and _may_join(left, right, alike, individuals):
+        if left != right and alike.are_all(left, right) and _name_one_individual((*left, *right), individuals):
             groups.join(one, other)
-    return groups.all()
+    return groups
 
 
-def _may_join(
-    left: Sequence[int], right: Sequence[int], alike: dict[tuple[int, int], float], individuals: dict[int, str]
-) -> bool:
-    """Return whether every name of one group is like every name of the other, and they name no more than one individual."""
-    known = {individuals[number] for number in (*left, *right) if number in individuals}
-    if len(known) > 1:
-        return False
-    return all((min(pair), max(pair)) in alike for pair in product(left, right))
+def _name_one_individual(numbers: Sequence[int], individuals: Mapping[int, str]) -> bool:
+    return len({individuals[number] for number in numbers if number in individuals}) <= 1
+
+
+class _Alike:
+    """The pairs of names that are similar enough, share a type, and have the same numbers in them."""
+
+    def __init__(self, names: Names) -> None:
+        ones, others, scores = [], [], []
+        for numbers, texts in names.comparable():
+            places = np.array(numbers, dtype=np.int64)
+            for left, right, score in similar_pairs(texts):
+                if len(score):
+                    ones.append(np.minimum(places[left], places[right]))
+                    others.append(np.maximum(places[left], places[right]))
+                    scores.append(score)
+        one, other = (np.concatenate(each) if each else np.empty(0, dtype=np.int64) for each in (ones, others))
+        # A pair that shares two types was found twice.
+        self._pairs, first = np.unique(self._key(one, other), return_index=True)
+        self._scores = (np.concatenate(scores) if scores else np.empty(0))[first]
+
+    @staticmethod
+    def _key(one: Numbers, other: Numbers) -> Numbers:
+        return one << 32 | other
+
+    def most_similar_first(self) -> Iterator[tuple[int, int]]:
+        """Yield the pairs, the lower number first; those that are as similar as others in the order of their numbers."""
+        for key in self._pairs[np.argsort(-self._scores, kind="stable")].tolist():
+            yield key >> 32, key & 0xFFFFFFFF
+
+    def are_all(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Return whether each name of the one is like each of the other."""
+        keys = np.array([min(pair) << 32 | max(pair) for pair in product(left, right)], dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._pairs, keys), len(self._pairs) - 1)
+        return bool((self._pairs[places] == keys).all())
 
 
 class _Groups:
-    """Groups of numbers, each in ascending order, that are joined in pairs."""
+    """Groups of numbers, each in ascending order, that are joined in pairs; a number that was never joined is alone."""
 
-    def __init__(self, size: int) -> None:
-        self._of: list[list[int]] = [[number] for number in range(size)]
+    def __init__(self) -> None:
+        self._of: dict[int, list[int]] = {}
+        # How many numbers have gone into a group of another.
+        self.joined = 0
 
     def members(self, number: int) -> list[int]:
-        return self._of[number]
+        return self._of.get(number) or [number]
 
     def join(self, one: int, other: int) -> None:
-        left, right = self._of[one], self._of[other]
-        if left is right:
+        left, right = self.members(one), self.members(other)
+        if left == right:
             return
+        self.joined += 1
         joined = sorted((*left, *right))
         for number in joined:
             self._of[number] = joined
 
-    def all(self) -> list[list[int]]:
-        return [group for number, group in enumerate(self._of) if group[0] == number]
-
-
-def _candidates(names: Sequence[_Name]) -> Iterator[tuple[int, list[int]]]:
-    """Yield names with the earlier ones that may be similar enough: they share a type, all numbers, and a rare pair of letters.
-
-    No pair above the threshold is missed. Names of a and b letters that are more than 0.85 similar have L > 0.85 (a + b) / 2
-    letters in common, in their order. Each of the a - L others takes at most two of the a - 1 pairs of letters with it, each of
-    b's at most one more; so at least ``_shared`` of them are common, and of the first pairs of both, by rarity, one is.
-    """
-    blocks: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
-    for number, name in enumerate(names):
-        for kind in name.types:
-            blocks[kind, name.numbers].append(number)
-    for block in blocks.values():
-        if len(block) < 2:
-            continue
-        # Counted first and made again below: kept, they would take more memory than all else.
-        rarity: Counter[tuple[str, int]] = Counter(pair for number in block for pair in _bigrams(names[number].text))
-        # By a pair of letters and the length of the texts that have it: most are too short or too long.
-        index: dict[tuple[tuple[str, int], int], list[int]] = defaultdict(list)
-        for number in block:
-            length = len(names[number].text)
-            rare_first = sorted(_bigrams(names[number].text), key=lambda pair: (rarity[pair], pair))
-            found: set[int] = set()
-            for pair in rare_first[: len(rare_first) - _shared(length) + 1]:
-                for other in _lengths(length):
-                    if (pair, other) in index:
-                        found.update(index[pair, other])
-                index[pair, length].append(number)
-            if found:
-                yield number, list(found)
-
-
-def _bigrams(text: str) -> set[tuple[str, int]]:
-    """Return the pairs of neighbouring letters, the second of its kind apart from the first."""
-    counts: Counter[str] = Counter()
-    found = set()
-    for place in range(len(text) - 1):
-        pair = text[place : place + 2]
-        counts[pair] += 1
-        found.add((pair, counts[pair]))
-    return found
-
-
-def _lengths(length: int) -> range:
-    """Return the lengths that a text similar to one of this length may have."""
-    return range(floor(length * SIMILAR / (2 - SIMILAR)), floor(length * (2 - SIMILAR) / SIMILAR) + 2)
-
-
-@lru_cache(maxsize=1024)
-def _shared(length: int) -> int:
-    """Return how many of its pairs of letters a text has in common with any that is similar enough, at the least."""
-    least = length - 1
-    for other in _lengths(length):
-        # The next whole number above the limit; a limit that is one itself is let through, in case it was rounded.
-        common = floor(SIMILAR * (length + other) / 2 - 1e-9) + 1
-        if common <= min(length, other):
-            least = min(least, length - 1 - 2 * (length - common) - (other - common))
-    return max(1, least)
+    def larger(self) -> Iterator[list[int]]:
+        """Yield the groups of two and more."""
+        return (group for number, group in self._of.items() if group[0] == number and len(group) > 1)

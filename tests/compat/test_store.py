@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ from compat.errors import (
 from compat.modes import Decision, Mode
 from compat.recording.recorder import Recorder
 from compat.status import RowStatus
-from compat.store import Claim, Store, ends, events
+from compat.store import Claim, Store, ends, events, graphs
 from compat.store.database import Database
 from compat.store.schema import BatchExecution, BatchRun, WorkflowActivity, WorkflowExecution
+from tasks.extraction import resolve
 
 LEGACY = Decision(Mode.LEGACY, "a test")
 
@@ -291,13 +293,16 @@ def test_states_follow_the_work(store: Store, claim: Claim) -> None:
         def canonical_id(self, entity: Entity) -> str:
             return "canonical"
 
+        def close(self) -> None:
+            seen.append("closed")
+
     def resolver(entities: Any, organization_id: str, ontologies: Any) -> Resolution:
         seen.extend(document for document, _ in entities)
         assert store.state("the batch") == Resolving(batch_id="the batch", progress=0)
         return Resolution()
 
     assert recorder.resolve(resolver) == 7
-    assert seen == ["a", "a"]
+    assert seen == ["a", "a", "closed"]
     assert store.state("the batch") == Resolving(batch_id="the batch", progress=1)
 
 
@@ -306,11 +311,39 @@ def test_a_resolution_that_fails_merges_nothing_and_fails_nothing(store: Store, 
     recorder.begin()
 
     def broken(entities: Any, organization_id: str, ontologies: Any) -> Any:
-        raise RuntimeError("no")
+        raise RuntimeError("no room\nat all")
 
     assert recorder.resolve(broken) == 0
     assert recorder.finish() == "completed"
     assert tags(store) == ["BatchCreated", "ResolutionStarted", "ResolutionCompleted", "BatchCompleted"]
+    assert store.batch("the batch").resolution_error == "RuntimeError: no room"
+
+
+def test_a_resolution_that_fails_half_way_leaves_nothing_of_it(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    recorder.attempt("a", faults.ScriptedExtractor())
+
+    class Resolution:
+        merge_count = 7
+
+        @property
+        def entities(self) -> Iterator[CanonicalEntity]:
+            yield CanonicalEntity(id="canonical", name="A thing")
+            raise OSError("no space left")
+
+        def canonical_id(self, entity: Entity) -> str:
+            return "canonical"
+
+        def close(self) -> None:
+            pass
+
+    assert recorder.resolve(lambda *_: Resolution()) == 0
+    assert (graphs.count(store.database, "the batch"), graphs.members(store.database, "the batch", ["a"])) == ({}, {})
+    assert store.batch("the batch").resolution_error == "OSError: no space left"
+    # Tried again, it says nothing of the first time.
+    assert recorder.resolve(resolve) == 0
+    assert store.batch("the batch").resolution_error is None
 
 
 def test_a_hand_over_says_from_to_and_why_and_shuts_the_first_one_out(store: Store, claim: Claim) -> None:

@@ -9,7 +9,7 @@ from rapidfuzz import fuzz, process
 
 from compat.contracts import Entity
 from tasks.extraction import Resolution, resolve
-from tasks.extraction.resolution import numbers_in
+from tasks.extraction.names import numbers_in
 
 PREFIXES = """
 @prefix : <https://example.org/films#> .
@@ -36,7 +36,7 @@ def groups(entities: list[tuple[str, Entity]], *ontologies: str) -> set[frozense
     together: dict[str, set[str]] = {}
     for _, each in entities:
         together.setdefault(found.canonical_id(each), set()).add(each.id)
-    assert len(together) == len(found.entities) == len(entities) - found.merge_count
+    assert len(together) == len(list(found.entities)) == len(entities) - found.merge_count
     return {frozenset(ids) for ids in together.values()}
 
 
@@ -234,7 +234,7 @@ def test_entities_come_in_the_order_of_their_first_mention() -> None:
 
 
 def test_nothing_in_gives_nothing_out() -> None:
-    assert (resolve([]).entities, resolve([]).merge_count) == ((), 0)
+    assert (list(resolve([]).entities), resolve([]).merge_count) == ([], 0)
 
 
 # --- Against all pairs ------------------------------------------------------------------------------------------------
@@ -300,9 +300,9 @@ def names_of(kind: str, size: int) -> list[str]:
 def test_no_pair_of_3000_names_is_missed(kind: str) -> None:
     entities = [entity(str(number), name, "T") for number, name in enumerate(names_of(kind, 3_000))]
     found = resolve(entities)
-    together: dict[int, set[str]] = {}
+    together: dict[str, set[str]] = {}
     for _, each in entities:
-        together.setdefault(found.places[each.name], set()).add(each.id)
+        together.setdefault(found.canonical_id(each), set()).add(each.id)
     expected = brute_force(entities)
     assert any(len(group) > 2 for group in expected)
     assert {frozenset(group) for group in together.values()} == expected

@@ -55,6 +55,8 @@ def test_a_summary_says_what_entities_were_merged_to_and_shows_the_graphs_head()
     assert "| Entities | 3 (8 in documents) |" in said
     assert said.endswith("\n\nthe head")
     assert "8 in documents, not merged" in shown.summary(BATCH)
+    unresolved = shown.summary(replace(BATCH, resolution_error="MemoryError: "))
+    assert "| Not merged | MemoryError: |" in unresolved.replace("  ", " ")
 
 
 def test_a_text_with_markup_stays_in_its_cell() -> None:

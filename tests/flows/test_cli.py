@@ -10,11 +10,13 @@ from typing import Any
 
 import processes
 import pytest
+from sqlalchemy import update
 
 import faults
 import flows
 from compat.contracts import BatchResult
 from compat.store import Store
+from compat.store.schema import BatchRun
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -224,6 +226,14 @@ def test_status_events_and_list_tell_of_a_batch(command: Command, source: Path) 
     [batch] = json.loads(command("list", "--format", "json").stdout)
     assert (batch["batchId"], batch["status"], batch["mode"]) == ("told", "completed", "legacy")
     assert "told" in command("list").stdout
+
+
+def test_status_says_why_entities_were_not_merged(command: Command, source: Path) -> None:
+    command("run", str(source), "--batch-id", "apart")
+    with Store.from_settings().database.write() as connection:
+        connection.execute(update(BatchRun).values(resolution_error="MemoryError: no room"))
+    lines = [line.split() for line in command("status", "apart").stdout.splitlines()]
+    assert ["not", "merged", "MemoryError:", "no", "room"] in lines
 
 
 @pytest.mark.parametrize(

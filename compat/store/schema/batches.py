@@ -29,6 +29,8 @@ class BatchRun(Base):
     heartbeat_at: Mapped[datetime]
     cancel_requested_at: Mapped[datetime | None]
     flow_run_id: Mapped[str | None]
+    # Why its entities could not be merged, where that failed.
+    resolution_error: Mapped[str | None]
     next_sequence: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
