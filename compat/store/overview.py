@@ -9,7 +9,7 @@ from compat.store import Store
 from compat.store.failures import infrastructure
 from compat.store.record import BatchRecord
 from compat.store.schema import DocumentOutcome, WorkflowExecution
-from compat.stored_errors import StoredError
+from compat.stored_errors import StoredError, is_terminal
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,17 @@ def overview(store: Store, batch_id: str, most: int = 100) -> Overview:
     batch = store.batch(batch_id)
     with infrastructure(batch_id, "batch_get_status"), store.database.read() as connection:
         return Overview(batch, _documents(connection, batch_id, most))
+
+
+def can_change(store: Store, batch: BatchRecord, most: int = 1000) -> bool:
+    """Return whether a resume can change a batch that failed.
+
+    It can't where every document was tried and failed of what another attempt can't change, as far as the first ``most`` tell.
+    """
+    if not 0 < batch.failed_documents == batch.finished_documents == batch.total_documents:
+        return True
+    causes = [failure.__cause__ for failure in store.failures(batch.batch_id, most).values()]
+    return not all(cause is not None and is_terminal(cause) for cause in causes)
 
 
 def _documents(connection: Connection, batch_id: str, most: int) -> tuple[DocumentLine, ...]:

@@ -16,7 +16,7 @@ from compat.contracts import BatchState, Failed
 from compat.errors import Exit, InvalidInputError, Problem
 from compat.settings import Settings
 from compat.store import Store, graphs
-from compat.stored_errors import is_terminal
+from compat.store.overview import can_change
 from flows.command import models
 from flows.command.progress import shown_progress
 from flows.command.terminal import note, plain, show
@@ -84,17 +84,8 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
     following = [f"knowledge-batch view {quoted}", f"knowledge-batch export {quoted} --to graph.ttl"]
     if isinstance(state, Failed):
         following = ["mend the input and run it as a new batch: these errors stay the same when the batch is resumed"]
-        if not _is_final(store, batch_id):
+        if can_change(store, batch):
             following = [f"knowledge-batch resume {quoted}"]
     for title, each in zip(("next", ""), following, strict=False):
         table.add_row(title, *plain(each))
     show(table)
-
-
-def _is_final(store: Store, batch_id: str, most: int = 1000) -> bool:
-    """Whether no resume can change a batch: every document was tried, and failed of what another attempt can't change."""
-    batch = store.batch(batch_id)
-    if not 0 < batch.failed_documents == batch.finished_documents == batch.total_documents:
-        return False
-    causes = [failure.__cause__ for failure in store.failures(batch_id, most).values()]
-    return all(cause is not None and is_terminal(cause) for cause in causes)

@@ -33,7 +33,7 @@ from compat.contracts import (
 from compat.markdown import escaped
 from compat.status import TERMINAL, RowStatus
 from compat.store import BatchRecord, Store, events, graphs
-from compat.store.overview import DocumentLine, Overview, overview
+from compat.store.overview import DocumentLine, Overview, can_change, overview
 
 log = logging.getLogger("knowledge_batch")
 
@@ -55,11 +55,13 @@ _SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
 # --- What is shown: pure ----------------------------------------------------------------------------------------------
 
 
-def summary(batch: BatchRecord, canonical: int | None = None, head: str = "", notes: Sequence[str] = ()) -> str:
+def summary(
+    batch: BatchRecord, canonical: int | None = None, head: str = "", notes: Sequence[str] = (), resumable: bool = True
+) -> str:
     """Return a batch in Markdown: status, counts, time, mode and why, the commands to go on with, and the head of its graph.
 
     ``canonical`` is how many entities those of its documents were merged to, None where they weren't; ``notes`` is what is
-    to be said of its source.
+    to be said of its source; ``resumable`` is whether a resume can change it if it failed.
     """
     quoted = shlex.quote(batch.batch_id)
     facts = {
@@ -75,7 +77,7 @@ def summary(batch: BatchRecord, canonical: int | None = None, head: str = "", no
     if batch.error:
         facts["Reason"] = batch.error
     following = [f"knowledge-batch status {quoted}", f"knowledge-batch events {quoted}"]
-    if batch.status == RowStatus.FAILED:
+    if batch.status == RowStatus.FAILED and resumable:
         following.insert(0, f"knowledge-batch resume {quoted}")
     elif batch.completed_documents:
         following[:0] = [f"knowledge-batch export {quoted} --to graph.ttl", f"knowledge-batch view {quoted}"]
@@ -260,7 +262,7 @@ class _Shower:
         if self._progress_id is not None:
             client.update_artifact(self._progress_id, ArtifactUpdate(data=percent(batch)))
         canonical = graphs.count(self._store.database, self._batch_id).get(self._batch_id)
-        said = summary(batch, canonical, self._head(batch), self._notes)
+        said = summary(batch, canonical, self._head(batch), self._notes, can_change(self._store, batch))
         self._create(client, "markdown", "batch-summary", said, "What came of the batch.")
         self._create(client, "table", "batch-documents", json.dumps(table(seen)), "Its documents, failures first.")
 

@@ -46,6 +46,10 @@ def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
     assert commands[0].startswith(f"knowledge-batch {verb} 'b 1'")
 
 
+def test_a_summary_advises_no_resume_that_can_change_nothing() -> None:
+    assert "resume" not in shown.summary(replace(BATCH, status="failed"), resumable=False)
+
+
 def test_a_summary_says_what_of_its_source_was_not_read() -> None:
     assert "| Source | 1 file was not read: data.bin |" in shown.summary(BATCH, notes=["1 file was not read: data.bin"])
 

@@ -147,7 +147,7 @@ def test_hostile_names_stay_text(browser: "Chrome", hostile: MergedGraph, tmp_pa
     for name in ("<script>", "</script>", "]]>"):
         choose(browser, name)
         assert name in text(browser, "card")
-    assert browser.title == "hostile · knowledge graph"
+    assert browser.title == "Knowledge graph of hostile"
     assert browser.execute_script("return document.images.length + document.scripts.length") == 2
 
 
