@@ -1,6 +1,8 @@
 """What an extractor returned, checked against the contract before anything of it is written (CONTRACT 4)."""
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
 
@@ -17,20 +19,50 @@ LONGEST_ID = 500
 # Problems that an error names; a broken extractor may have one in every entity.
 NAMED = 3
 
+# Signs in the JSON of a result that something of it may be unkeepable: NUL, what pydantic writes for a lone surrogate in a
+# key, and numbers near 64 bits.
+_SUSPECT = re.compile(r"\\u0000|\ufffd|[0-9]{19}")
+
 Rule = Callable[[ExtractionResult, str], Iterator[Problem]]
 
 
-def checked(output: object, text: str) -> ExtractionResult:
-    """Return what an extractor made of ``text`` as a result that the contract and every database can keep.
+@dataclass(frozen=True)
+class Checked:
+    """A result that the contract and every database can keep, and its JSON, in which it is kept."""
+
+    extraction: ExtractionResult
+    json: str
+
+
+def checked(output: object, text: str) -> Checked:
+    """Return what an extractor made of ``text``, if it can be kept.
 
     Raises ExtractorOutputError that names the first problems: where, what stood there, and what is wrong with it.
     """
     result = _parsed(output)
-    problems = (problem for rule in RULES for problem in rule(result, text))
+    json = _as_json(result)
+    # Looking at every value costs more than all else here, and the JSON tells whether there is a reason to.
+    rules = RULES if json is not None else (*RULES, _values_can_be_kept)
+    problems = (problem for rule in rules for problem in rule(result, text))
     found = list(islice(problems, NAMED))
     if found:
         raise ExtractorOutputError(_summary(found, sum(1 for _ in problems)))
-    return result
+    return Checked(result, json if json is not None else result.model_dump_json())
+
+
+def _as_json(result: ExtractionResult) -> str | None:
+    """Return the result's JSON; None where a text, number or key in it may be one that can't be kept."""
+    # Written as null in JSON. Other numbers have bounds, or are whole.
+    if any(
+        isinstance(each, float) and not isfinite(each) for entity in result.graph.entities for each in entity.attributes.values()
+    ):
+        return None
+    try:
+        json = result.model_dump_json()
+    except ValueError:
+        # A lone surrogate.
+        return None
+    return None if _SUSPECT.search(json) else json
 
 
 def _parsed(output: object) -> ExtractionResult:
@@ -156,12 +188,11 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
-# What the model alone doesn't refuse.
+# What the model alone doesn't refuse, beside values that can't be kept.
 RULES: tuple[Rule, ...] = (
     _ids_are_unique,
     _ids_fit_an_index,
     _ends_are_entities,
     _offsets_are_in_the_text,
     _chunks_fit_a_column,
-    _values_can_be_kept,
 )

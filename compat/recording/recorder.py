@@ -35,6 +35,7 @@ from compat.recording import resolving
 from compat.recording.attempt import AttemptWriter, Outcome, Started
 from compat.recording.lease import Lease, StopRequest
 from compat.recording.output import checked
+from compat.recording.rows import Begun
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
 from compat.store.failures import infrastructure
@@ -178,22 +179,22 @@ class Recorder:
 
     # --- One attempt ------------------------------------------------------------------------------------------------
 
-    def _tell_progress(self, started: Started, stage: str, progress: float) -> None:
+    def _tell_progress(self, begun: Begun, stage: str, progress: float) -> None:
         """Emit StageProgress, at most once in PROGRESS_SECONDS a document. Best effort, as every event."""
         now = time.monotonic()
-        if now < self._progress_at.get(started.document_id, 0.0) and progress < 1.0:
+        if now < self._progress_at.get(begun.document_id, 0.0) and progress < 1.0:
             return
-        self._progress_at[started.document_id] = now + PROGRESS_SECONDS
+        self._progress_at[begun.document_id] = now + PROGRESS_SECONDS
         event = StageProgress(
-            batch_id=self.claim.batch_id, document_id=started.document_id, stage=stage, progress=min(max(progress, 0.0), 1.0)
+            batch_id=self.claim.batch_id, document_id=begun.document_id, stage=stage, progress=min(max(progress, 0.0), 1.0)
         )
-        key = f"{events.PROGRESS}{started.document_id}:{started.generation}:{started.number}:{stage}:{progress:.4f}"
+        key = f"{events.PROGRESS}{begun.document_id}:{begun.generation}:{begun.number}:{stage}:{progress:.4f}"
         try:
             with self.store.database.write() as connection:
                 self.store.held_by(connection, self.claim)
-                events.emit(connection, key, event, started.document_id)
+                events.emit(connection, key, event, begun.document_id)
         except KnowledgeBatchError:
-            log.debug("batch %s, document %s: its progress was not told", self.claim.batch_id, started.document_id, exc_info=True)
+            log.debug("batch %s, document %s: its progress was not told", self.claim.batch_id, begun.document_id, exc_info=True)
 
     def attempt(self, document_id: str, extractor: Extractor) -> Outcome:
         """Try a document once, unless it has its outcome already or the batch is stopping.
@@ -209,57 +210,56 @@ class Recorder:
 
         Starts are recorded in the order of the calls, so callers on several threads take turns to keep the request's.
         """
-        if self.stopping:
-            return "stopped"
-        started = self._attempts.start(document_id)
-        if started == "stopped":
-            self.stop()
-        return started
+        return "stopped" if self.stopping else self._attempts.start(document_id)
 
     def work(self, started: Started | Outcome, extractor: Extractor) -> Outcome:
         """Do the work of an attempt that has begun, and record what came of it."""
         if not isinstance(started, Started):
             return started
+        begun = self._attempts.begun(started)
+        if begun is None:
+            self.stop()
+            return "stopped"
         fault_point("attempt-started")
         clock = time.monotonic()
         config = PipelineConfig(
-            document_id=started.document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
+            document_id=begun.document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
         )
         work = Work(
             batch_id=self.claim.batch_id,
-            document_id=started.document_id,
+            document_id=begun.document_id,
             holder=self.claim.holder_token,
-            generation=started.generation,
-            attempt=started.number,
+            generation=begun.generation,
+            attempt=begun.number,
             concurrency=self.claim.config.concurrency,
             stopping=lambda: self.stopping and not self._given_up,
-            progress=partial(self._tell_progress, started),
+            progress=partial(self._tell_progress, begun),
         )
         token = WORK.set(work)
         try:
-            extraction = checked(extractor.run(started.text, started.ontology, config), started.text)
+            extraction = checked(extractor.run(begun.text, begun.ontology, config), begun.text)
         except StoreUnavailableError as error:
             # An extractor that reads its own earlier answers from the store; the outage is not the document's failure.
             raise BatchInfrastructureError(self.claim.batch_id, "batch_run_dispatch", error.reason) from error
         except AttemptStoppedError as error:
             if not self.stopping:
-                return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
-            return self._attempts.stopped(started, _milliseconds(clock))
+                return self._attempts.failed(begun, StoredError.of(error), _milliseconds(clock))
+            return self._attempts.stopped(begun, _milliseconds(clock))
         except StopBatchError as error:
             # Calls of other documents are left to end: they are paid for, and bounded in time.
             self._given_up = True
             self.stop(text_of(error))
-            return self._attempts.stopped(started, _milliseconds(clock))
+            return self._attempts.stopped(begun, _milliseconds(clock))
         except BaseException as error:
             if not isinstance(error, Exception) and current_thread() is main_thread():
                 # Ctrl-C and its like, which Python raises in the main thread alone. Raised in any other thread, SystemExit or
                 # a CancelledError is what this extractor failed of.
                 raise
-            return self._attempts.failed(started, StoredError.of(error), _milliseconds(clock))
+            return self._attempts.failed(begun, StoredError.of(error), _milliseconds(clock))
         finally:
             WORK.reset(token)
         fault_point("extracted")
-        return self._attempts.succeeded(started, extraction, _milliseconds(clock))
+        return self._attempts.succeeded(begun, extraction, _milliseconds(clock))
 
 
 def _milliseconds(since: float) -> int:

@@ -11,7 +11,7 @@ from compat.errors import BatchInfrastructureError
 from compat.fault_points import fault_point
 from compat.keepable import text_of
 from compat.policy import RESOLUTION_NAME
-from compat.recording.attempt import mention_id
+from compat.recording.rows import mention_id
 from compat.store import Claim, Store, events, graphs
 from compat.store.failures import infrastructure
 from compat.store.schema import BatchRun, WorkflowExecution

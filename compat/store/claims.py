@@ -100,6 +100,7 @@ class Claims:
                 "mode_reason": decision.reason,
                 "holder_token": claim.holder_token,
                 "heartbeat_at": clock(),
+                **dict.fromkeys(record.COUNTS, 0),
             }
             if insert_if_new(connection, BatchRun, run_row):
                 insert_batch(connection, params, batch_id, claim.execution_id, claim.mode.value)
@@ -136,7 +137,7 @@ class Claims:
             if not run.ended:
                 # Its holder died; those that it left `running` run again, or don't.
                 ends.close_rows(connection, batch_id, RowStatus.FAILED, run.interrupted)
-            generation = run.generation + 1
+            generation, counts = run.generation + 1, {**run.counts, "failed_documents": 0}
             retried = select(DocumentOutcome.document_id).where(
                 DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome == "failed"
             )
@@ -155,8 +156,9 @@ class Claims:
             connection.execute(
                 update(BatchExecution)
                 .where(BatchExecution.id == batch_id)
-                .values(status=RowStatus.PENDING, failed_documents=0, error=None, completed_at=None)
+                .values(status=RowStatus.PENDING, error=None, completed_at=None, **counts)
             )
+            connection.execute(update(BatchRun).where(BatchRun.batch_id == batch_id).values(counts))
             row_input = {**run.row_input, "executionMode": decision.mode.value}
             connection.execute(
                 update(WorkflowExecution)

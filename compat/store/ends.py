@@ -40,7 +40,7 @@ def end(connection: Connection, run: BatchRecord, status: RowStatus, error: str 
     connection.execute(
         update(BatchExecution)
         .where(BatchExecution.id == run.batch_id, BatchExecution.status.not_in(TERMINAL))
-        .values(status=status, error=error, completed_at=now)
+        .values(status=status, error=error, completed_at=now, **run.counts)
     )
     connection.execute(
         update(WorkflowExecution)

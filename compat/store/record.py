@@ -6,7 +6,22 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Row, Select, Text, and_, cast, exists, literal, select, type_coerce
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 
 from compat.contracts import BatchConfig, BatchState, Cancelled, Completed, Extracting, Failed, Pending, Resolving
 from compat.errors import BatchNotFoundError
@@ -17,6 +32,8 @@ from compat.store.sql import clock
 
 # The longest time between two heartbeats, and so the longest that a cancel outside of the store stays unseen.
 HEARTBEAT_SECONDS = 5.0
+# What is counted of a batch while it runs: columns of its run, and of the row that old readers know.
+COUNTS = ("completed_documents", "failed_documents", "entity_count", "relation_count")
 
 
 def heartbeat_seconds(lease_seconds: float) -> float:
@@ -101,6 +118,11 @@ class BatchRecord:
     def ended(self) -> bool:
         """Whether its row has a terminal status."""
         return self.status in TERMINAL
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counts by their columns' names."""
+        return {name: getattr(self, name) for name in COUNTS}
 
     @property
     def finished_documents(self) -> int:
@@ -196,6 +218,12 @@ def unfinished(connection: Connection, lease_seconds: float) -> list[BatchRecord
     return _records(connection.execute(query).all(), lease_seconds)
 
 
+def _count(name: str) -> ColumnElement[int]:
+    """A count as it is now: the old row has it where the batch has ended or an older version served it."""
+    of_run, of_old_row = getattr(BatchRun, name), getattr(BatchExecution, name)
+    return case((BatchExecution.status.in_(TERMINAL), of_old_row), else_=func.coalesce(of_run, of_old_row)).label(name)
+
+
 def _query() -> Select[Any]:
     resolving = WorkflowExecution.last_activity_name.is_not_distinct_from(RESOLUTION_NAME)
     told = BatchEventRow.key == literal("resolution:") + cast(BatchRun.generation, Text) + ":completed"
@@ -217,10 +245,7 @@ def _query() -> Select[Any]:
             BatchExecution.status,
             BatchExecution.error,
             BatchExecution.total_documents,
-            BatchExecution.completed_documents,
-            BatchExecution.failed_documents,
-            BatchExecution.entity_count,
-            BatchExecution.relation_count,
+            *(_count(name) for name in COUNTS),
             type_coerce(resolving, Boolean).label("resolving"),
             type_coerce(resolved, Boolean).label("resolved"),
             BatchRun.resolution_error,

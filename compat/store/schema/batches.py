@@ -33,6 +33,12 @@ class BatchRun(Base):
     resolution_error: Mapped[str | None]
     next_sequence: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    # The batch's counts, true at every commit. The old row of the batch, which holds the ids of all documents and so costs
+    # more the larger the batch is, gets them now and then; null where an older version served the batch.
+    completed_documents: Mapped[int | None]
+    failed_documents: Mapped[int | None]
+    entity_count: Mapped[int | None]
+    relation_count: Mapped[int | None]
 
 
 class OntologyContent(Base):

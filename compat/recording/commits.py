@@ -1,0 +1,194 @@
+"""Attempts' writes, committed together: one transaction for what the threads of a batch have ready.
+
+Nothing is reported written before its commit. Where a transaction fails, each attempt's writes are repeated in one of their
+own, with what may be missing in savepoints; so an attempt answers for itself alone, and the good case pays for none of that.
+"""
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from compat.contracts import utc_now
+from compat.errors import LeaseLostError
+from compat.fault_points import fault_point
+from compat.recording.driver import transaction
+from compat.recording.rows import EVENT, Write
+from compat.recording.statements import Parameters, Statement, moment_for, update
+from compat.store import Claim, Store
+from compat.store.failures import best_effort
+from compat.store.record import COUNTS
+from compat.store.schema import BatchExecution
+
+log = logging.getLogger("knowledge_batch")
+
+# How often at most the row that holds the ids of all documents gets the counts: a larger batch is written there less often
+# than at every document, so that a document costs the same in every batch. Old readers see each thousandth of it.
+COPIES = 1_000
+
+# Who holds the batch, whether it is to end, the events' numbers and the counts, in one statement; it locks the run's row.
+RUN = Statement(
+    "UPDATE knowledge_batch_run SET next_sequence = next_sequence + ?, completed_documents = completed_documents + ?,"
+    " failed_documents = failed_documents + ?, entity_count = entity_count + ?, relation_count = relation_count + ?"
+    " WHERE batch_id = ? AND owner = ? RETURNING cancel_requested_at, next_sequence,"
+    " completed_documents, failed_documents, entity_count, relation_count",
+    ("next_sequence", *COUNTS, "batch_id", "holder_token"),
+)
+COUNTED = update(BatchExecution, (*COUNTS, "updated_at"), ("id",))
+
+
+@dataclass(eq=False)
+class Entry:
+    """What one attempt has to write at its beginning or at its end.
+
+    ``counts`` are added to the batch's, in the order of ``COUNTS``. ``event`` lacks its sequence number.
+    """
+
+    writes: list[Write]
+    event: Parameters | None
+    counts: tuple[int, int, int, int] = (0, 0, 0, 0)
+    begins: bool = False
+    succeeds: bool = False
+    # What came of it.
+    done: bool = field(default=False, init=False)
+    refused: bool = field(default=False, init=False)
+    error: BaseException | None = field(default=None, init=False)
+
+
+class Commits:
+    """The writes of one batch in its holder's name, in the order in which they were added. Thread-safe."""
+
+    def __init__(self, store: Store, claim: Claim) -> None:
+        self._database = store.database
+        self._claim = claim
+        self._waiting: deque[Entry] = deque()
+        # Held over a transaction, so that threads queue here and not at the database.
+        self._writing = Lock()
+        self._moment = moment_for(store.database.dialect)
+        # Finished documents from one copy of the counts to the next.
+        self._step = 0
+
+    def add(self, entry: Entry) -> None:
+        """Line an entry up. It is written with the next transaction, whoever's that is."""
+        # Known before a transaction begins: a thread that held one connection and waited for another could wait for ever.
+        self._step = self._step or -(-self._total() // COPIES)
+        self._waiting.append(entry)
+
+    def wait(self, entry: Entry) -> bool:
+        """Return once the entry is committed; False where it begins an attempt and the batch is to end.
+
+        Raises LeaseLostError where the batch is in other hands, StoreUnavailableError or UnkeepableDataError.
+        """
+        with self._writing:
+            if not entry.done:
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+        if entry.error is not None:
+            raise entry.error
+        return not entry.refused
+
+    def _write(self, entries: list[Entry]) -> None:
+        try:
+            self._together(entries)
+        except Exception:
+            # What it is, and whose, shows as each is written by itself.
+            log.debug("batch %s: %d writes are repeated one by one", self._claim.batch_id, len(entries), exc_info=True)
+            for entry in entries:
+                try:
+                    self._alone(entry)
+                except Exception as error:
+                    entry.error = error
+        except BaseException:
+            # The thread is to end; what others lined up is theirs.
+            self._waiting.extendleft(reversed(entries))
+            raise
+        for entry in entries:
+            entry.done = True
+
+    def _together(self, entries: list[Entry]) -> None:
+        grouped: dict[Statement, list[Parameters]] = {}
+        guarded = set()
+        for write in (write for entry in entries for write in entry.writes):
+            if write.rows:
+                grouped.setdefault(write.statement, []).extend(write.rows)
+            if write.guarded:
+                guarded.add(write.statement)
+        told = [entry.event for entry in entries if entry.event is not None]
+        counts = tuple(map(sum, zip(*(entry.counts for entry in entries), strict=True)))
+        with transaction(self._database) as writes:
+            run = writes.fetch(RUN, self._run(len(told), counts))
+            if run is None:
+                raise LeaseLostError(self._claim.batch_id)
+            cancelled, next_sequence, *now = run
+            if cancelled is not None and any(entry.begins for entry in entries):
+                raise _CancelledError
+            for statement, rows in grouped.items():
+                writes.write(statement, rows, each_changes_one=statement in guarded)
+            if self._is_due(now, counts):
+                writes.write(COUNTED, [self._counted(now)])
+            _outcomes_written(entries)
+            if told:
+                first = next_sequence - len(told)
+                writes.write(EVENT, [(number, *event) for number, event in enumerate(told, first)])
+
+    def _alone(self, entry: Entry) -> None:
+        with self._database.write() as connection:
+            run = self._execute(connection, RUN, self._run(0, entry.counts)).first()
+            if run is None:
+                raise LeaseLostError(self._claim.batch_id)
+            cancelled, _, *now = run
+            if cancelled is not None and entry.begins:
+                entry.refused = True
+                return
+            for write in entry.writes:
+                if write.optional:
+                    with best_effort(connection, write.optional):
+                        self._each(connection, write)
+                else:
+                    self._each(connection, write)
+            if self._is_due(now, entry.counts):
+                self._execute(connection, COUNTED, self._counted(now))
+            _outcomes_written([entry])
+            if entry.event is not None:
+                with best_effort(connection, f"batch {self._claim.batch_id}: event {entry.event[1]}"):
+                    _, next_sequence, *_ = self._execute(connection, RUN, self._run(1, (0, 0, 0, 0))).one()
+                    self._execute(connection, EVENT, (next_sequence - 1, *entry.event))
+
+    def _each(self, connection: Connection, write: Write) -> None:
+        for row in write.rows:
+            changed = self._execute(connection, write.statement, row)
+            if write.guarded and changed.rowcount != 1:
+                raise LeaseLostError(self._claim.batch_id)
+
+    def _execute(self, connection: Connection, statement: Statement, parameters: Parameters) -> Any:
+        return connection.exec_driver_sql(statement.for_driver(self._database.dialect), parameters)
+
+    def _run(self, events: int, counts: tuple[int, ...]) -> Parameters:
+        return events, *counts, self._claim.batch_id, self._claim.holder_token
+
+    # --- The counts that old readers see ----------------------------------------------------------------------------
+
+    def _total(self) -> int:
+        with self._database.read() as connection:
+            query = select(BatchExecution.total_documents).where(BatchExecution.id == self._claim.batch_id)
+            return connection.execute(query).scalar_one()
+
+    def _is_due(self, now: list[int], added: tuple[int, ...]) -> bool:
+        """Return whether the batch's old row gets the counts now. At its end it gets them all the same."""
+        finished, more = now[0] + now[1], added[0] + added[1]
+        return finished // self._step > (finished - more) // self._step
+
+    def _counted(self, now: list[int]) -> Parameters:
+        return *now, self._moment(utc_now()), self._claim.batch_id
+
+
+def _outcomes_written(entries: list[Entry]) -> None:
+    for entry in entries:
+        if entry.succeeds:
+            fault_point("outcome-written")
+
+
+class _CancelledError(Exception):
+    """An attempt is to begin and the batch to end."""

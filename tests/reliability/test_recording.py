@@ -1,0 +1,218 @@
+"""What is written at attempts, several to a commit and at the driver, is row by row what the plain way writes."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from plain import PlainWriter
+from sqlalchemy import select, text
+
+import faults
+import legacy.orchestrator
+import postgres
+from compat.contracts import BatchParams, ExtractionResult, PipelineConfig
+from compat.modes import Decision, Mode
+from compat.recording import recorder
+from compat.recording.recorder import Recorder
+from compat.store import Claim, Store
+from compat.store.database import Database
+from compat.store.schema import Base
+
+# Differs between any two runs: tokens, moments, what takes how long, and the id of a batch's own row.
+OF_ITS_RUN = {"execution_id", "owner", "duration_ms"}
+
+
+def params(documents: list[dict[str, str]], **config: Any) -> BatchParams:
+    asked = {"organizationId": "org", "ontologyId": "ontology", "batchId": "b", "documents": documents, "config": config}
+    return BatchParams.model_validate(asked)
+
+
+def tables(store: Store, in_order: bool) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, but for what differs between any two runs."""
+    found = {}
+    with store.database.read() as connection:
+        batch_row = connection.execute(text("SELECT execution_id FROM knowledge_batch_run")).scalar()
+        for table in Base.metadata.sorted_tables:
+            rows = []
+            for row in connection.execute(select(table)).mappings():
+                values = {column.name: row[column] for column in table.columns}
+                if table.name == "knowledge_batch_event" and not in_order:
+                    # Of documents in work at once either may be first; that numbers have no gaps is asked beside.
+                    values["sequence"] = None
+                rows.append(tuple(comparable(name, value, batch_row, table.name) for name, value in values.items()))
+            found[table.name] = sorted(rows, key=repr)
+    return found
+
+
+def comparable(name: str, value: Any, batch_row: str, table: str) -> Any:
+    if name == "payload":
+        return json.dumps({**value, "timestamp": None}, sort_keys=True)
+    if isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True)
+    if name.endswith("_at"):
+        return value is not None
+    if name in OF_ITS_RUN and (name != "execution_id" or table == "knowledge_batch_run"):
+        return value is not None
+    return "the batch's own row" if value == batch_row else value
+
+
+class Watched(faults.ScriptedExtractor):
+    """Stops its batch, or cancels it, as its second document is in work."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+        self._seen = 0
+        self._lock = threading.Lock()
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        with self._lock:
+            self._seen += 1
+            if self._seen == 2:
+                self._then()
+        return super().run(text, ontology_content, config)
+
+
+def work(store: Store, claim: Claim, then: Callable[[Recorder], None] | None = None) -> None:
+    with Recorder(store, claim, retry_base_seconds=0.0) as writing:
+        extractor = Watched(lambda: then(writing)) if then else faults.ScriptedExtractor()
+        legacy.orchestrator.run(writing, extractor)
+
+
+def start(store: Store, asked: BatchParams, mode: Mode = Mode.LEGACY) -> Claim:
+    claim = store.claim(asked, Decision(mode, "asked for"))
+    assert claim is not None
+    return claim
+
+
+def run(store: Store, asked: BatchParams) -> None:
+    work(store, start(store, asked))
+
+
+def run_in_shadow(store: Store, asked: BatchParams) -> None:
+    work(store, start(store, asked, Mode.SHADOW))
+
+
+def resume(store: Store, asked: BatchParams) -> None:
+    """Interrupted at the second document; then resumed until it completes or all of it has failed."""
+    work(store, start(store, asked), lambda writing: writing.stop("told to"))
+    if store.batch("b").status == "failed":
+        work(store, store.resume("b", Decision(Mode.LEGACY, "resumed")))
+
+
+def roll_back(store: Store, asked: BatchParams) -> None:
+    """Begun in the engine's name, handed over at the second document: the first run's last writes come too late."""
+    claim, handed = start(store, asked, Mode.ENGINE), []
+    with Recorder(store, claim, retry_base_seconds=0.0) as first:
+        first.begin()
+        pending = iter(first.pending())
+        for document_id in pending:
+            first.attempt(document_id, faults.ScriptedExtractor())
+            break
+        handed.append(store.hand_over(claim, Mode.LEGACY, "the engine broke"))
+        for document_id in pending:
+            with pytest.raises(recorder.KnowledgeBatchError):
+                first.attempt(document_id, faults.ScriptedExtractor())
+            break
+    work(store, handed[0])
+
+
+def cancel(store: Store, asked: BatchParams) -> None:
+    """Cancelled while the second document is in work."""
+    work(store, start(store, asked), lambda _: store.cancel("b"))
+
+
+def lose_rows(store: Store, asked: BatchParams) -> None:
+    """A database that refuses what may be missing, and the mentions of one document."""
+    with store.database.write() as connection:
+        for statement in REFUSALS[store.database.dialect]:
+            connection.execute(text(statement))
+    run(store, asked)
+
+
+REFUSALS = {
+    "sqlite": [
+        "CREATE TRIGGER no_row BEFORE INSERT ON knowledge_workflow_execution WHEN json_extract(NEW.input, '$.documentId') "
+        "IN ('m1', 'a', 'g2') BEGIN SELECT RAISE(ABORT, 'no row'); END",
+        "CREATE TRIGGER no_event BEFORE INSERT ON knowledge_batch_event WHEN NEW.document_id IN ('m0', 'b', 'g3') "
+        "BEGIN SELECT RAISE(ABORT, 'no event'); END",
+        "CREATE TRIGGER no_mention BEFORE INSERT ON knowledge_mention_record WHEN NEW.document_id IN ('m2', 'c', 'g4') "
+        "BEGIN SELECT RAISE(ABORT, 'no mention'); END",
+    ],
+    "postgresql": [
+        "ALTER TABLE knowledge_workflow_execution ADD CHECK (coalesce(input->>'documentId', '') NOT IN ('m1', 'a', 'g2'))",
+        "ALTER TABLE knowledge_batch_event ADD CHECK (coalesce(document_id, '') NOT IN ('m0', 'b', 'g3'))",
+        "ALTER TABLE knowledge_mention_record ADD CHECK (document_id NOT IN ('m2', 'c', 'g4'))",
+    ],
+}
+
+WAYS: dict[str, Callable[[Store, BatchParams], None]] = {
+    "run": run,
+    "shadow": run_in_shadow,
+    "resume": resume,
+    "roll back": roll_back,
+    "cancel": cancel,
+    "rows that may be missing": lose_rows,
+}
+POLICIES = ("continue-on-failure", "abort-all", "retry-failed")
+
+
+@pytest.fixture
+def fresh_store(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    """Makes stores of one kind of database, each empty."""
+
+    @contextmanager
+    def made(kind: str, number: int) -> Iterator[Store]:
+        environment.setenv(faults.DOOR, str(tmp_path / f"door {number}"))
+        if kind == "sqlite":
+            store = Store(Database(f"sqlite:///{tmp_path}/{number}.db"))
+            yield store
+            store.database.engine.dispose()
+            return
+        with postgres.fresh(request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_template")) as url:
+            store = Store(Database(url))
+            yield store
+            store.database.engine.dispose()
+
+    return made
+
+
+def written(fresh_store: Any, kind: str, number: int, way: str, asked: BatchParams) -> dict[str, list[tuple[Any, ...]]]:
+    with fresh_store(kind, number) as store:
+        WAYS[way](store, asked)
+        with store.database.read() as connection:
+            sequences = connection.execute(text("SELECT sequence FROM knowledge_batch_event ORDER BY sequence")).scalars().all()
+            assert len(set(sequences)) == len(sequences)
+        return tables(store, in_order=asked.config.concurrency == 1)
+
+
+def cases() -> Iterator[Any]:
+    """Every way and policy over every script, on both databases; by default one script, and less of it on PostgreSQL."""
+    for kind in ("sqlite", "postgresql"):
+        for script in faults.SCRIPTS:
+            for concurrency in (1, 4):
+                for way in WAYS:
+                    if concurrency > 1 and way in ("resume", "cancel"):
+                        # How far a batch is when it stops hangs on its threads.
+                        continue
+                    for policy in POLICIES:
+                        first = POLICIES.index(policy) == 0
+                        usual = script == "mixed" and (first or (kind, concurrency) == ("sqlite", 1))
+                        marks = [] if usual and (kind, concurrency) != ("postgresql", 4) else [pytest.mark.slow]
+                        name = f"{kind}-{script}-{concurrency} at a time-{way}-{policy}"
+                        yield pytest.param(kind, script, concurrency, way, policy, marks=marks, id=name)
+
+
+@pytest.mark.parametrize(("kind", "script", "concurrency", "way", "policy"), list(cases()))
+def test_every_table_is_what_the_plain_way_writes(
+    fresh_store: Any, monkeypatch: pytest.MonkeyPatch, kind: str, script: str, concurrency: int, way: str, policy: str
+) -> None:
+    asked = params(faults.SCRIPTS[script], concurrency=concurrency, failurePolicy=policy, maxRetries=3)
+    quick = written(fresh_store, kind, 1, way, asked)
+    monkeypatch.setattr(recorder, "AttemptWriter", PlainWriter)
+    plain = written(fresh_store, kind, 2, way, asked)
+    for table, rows in plain.items():
+        assert quick[table] == rows, table
+    assert plain["knowledge_batch_run"]
