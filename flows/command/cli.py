@@ -15,6 +15,7 @@ from compat.ids import new_id
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
 from flows.command import administration, models, modes
+from flows.command import drill as drills
 from flows.command import graphs as graph_commands
 from flows.command import parity as evidence
 from flows.command.log import LogFile
@@ -37,6 +38,7 @@ app.add_typer(administration.retries_app, name="retries")
 app.add_typer(administration.db_app, name="db")
 app.add_typer(administration.automations_app, name="automations")
 app.add_typer(evidence.parity_app, name="parity")
+evidence.cutover_app.command(name="drill")(drills.drill)
 app.add_typer(evidence.cutover_app, name="cutover")
 
 
