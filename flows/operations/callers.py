@@ -114,7 +114,12 @@ def main(name: str) -> None:
     import flows
 
     stop = Event()
-    Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    def listen() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    Thread(target=listen, daemon=True).start()
     number = 0
     while not stop.wait(REST_SECONDS):
         number += 1
