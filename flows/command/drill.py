@@ -29,8 +29,8 @@ def drill(
     Batches run throughout. Exit 0 if none was lost, none was served twice, and old readers were right; the result and the time to
     legacy are kept in this service's store, whose mode is not touched.
     """
-    from flows.operations import drill as drills
-    from flows.operations.drill_ground import ground
+    from flows.drill import drill as drills
+    from flows.drill.ground import ground
 
     check_format(format)
     if times < 1:

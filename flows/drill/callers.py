@@ -26,7 +26,7 @@ from compat.ids import derived_id
 
 # The folder in which the extractor counts its calls, a file a document.
 DOOR = "KNOWLEDGE_DRILL_DOOR"
-EXTRACTOR = "flows.operations.callers:extractor"
+EXTRACTOR = "flows.drill.callers:extractor"
 ORGANIZATION = "drill"
 # How long a caller rests between two batches, in seconds.
 REST_SECONDS = 0.2

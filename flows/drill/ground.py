@@ -21,7 +21,8 @@ from compat.settings import Settings
 from compat.store import Store
 from compat.store.database import SHADOW, Database
 from compat.store.schema import BatchRun
-from flows.operations import callers, stack
+from flows.drill import callers
+from flows.operations import stack
 
 # How long a part of a drill may take, in seconds.
 PATIENCE = 180.0
@@ -141,7 +142,7 @@ class Callers:
     def __enter__(self) -> "Callers":
         for number in range(CALLERS):
             process = subprocess.Popen(  # noqa: S603 -- our own module
-                [sys.executable, "-m", "flows.operations.callers", f"{self._name}-caller{number}"],
+                [sys.executable, "-m", "flows.drill.callers", f"{self._name}-caller{number}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

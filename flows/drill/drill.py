@@ -20,8 +20,8 @@ from compat.ramp import is_taken
 from compat.status import TERMINAL
 from compat.store import Store
 from compat.store.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution
-from flows.operations import callers
-from flows.operations.drill_ground import Callers, DrillError, OldReader, wait_until
+from flows.drill import callers
+from flows.drill.ground import Callers, DrillError, OldReader, wait_until
 
 # Shadows that open the drill's gate, and documents of each that are tried twice; the gate wants 20 retries.
 SHADOWS = 2
