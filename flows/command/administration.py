@@ -1,4 +1,4 @@
-"""The commands that keep the service running: retries, db, automations, up."""
+"""The commands that keep the service running: retries, db, automations, deploy, up."""
 
 from typing import Annotated
 
@@ -33,6 +33,13 @@ def up(
 ) -> None:
     """Start Prefect's server, deployments and a worker on this machine; Ctrl-C stops them all."""
     stack.up(port, note)
+
+
+def deploy() -> None:
+    """Create the deployments that the server at PREFECT_API_URL lacks, and update ours; what operators set stays."""
+    from flows.operations import deployments
+
+    deployments.apply(note)
 
 
 @db_app.command(name="upgrade")

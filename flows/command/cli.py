@@ -208,6 +208,7 @@ app.command()(graph_commands.view)
 
 app.command()(models.calls)
 app.command()(models.prune)
+app.command()(administration.deploy)
 app.command()(administration.up)
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
 
@@ -22,7 +21,6 @@ from compat.store import Store
 HOST = "127.0.0.1"
 # As prefect.yaml names it.
 POOL = "knowledge-batch"
-SHADOWS = "shadow"
 # The worker's name; another stack that was killed may have left its own worker's behind.
 NAME = f"local-{os.getpid()}"
 # A server on two busy cores takes half a minute to its first answer.
@@ -70,10 +68,8 @@ def up(port: int, say: Callable[[str], None]) -> None:
         say("starting Prefect's server")
         with Part("server", logs, "server", "start", "--host", HOST, "--port", str(port)) as server:
             _wait_for(_is_healthy, received, server)
-            _make_pool()
             say("deploying")
-            _deploy(logs, received)
-            _limit_shadows()
+            _deploy(say)
             _automate()
             with Part("worker", logs, "worker", "start", "--pool", POOL, "--type", "process", "--name", NAME) as worker:
                 _wait_for(_is_worker_online, received, server, worker)
@@ -221,35 +217,10 @@ def _is_healthy() -> bool:
         return client.api_healthcheck() is None
 
 
-def _make_pool() -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
+def _deploy(say: Callable[[str], None]) -> None:
+    from flows.operations import deployments
 
-    # The pool exists already: its limits and its runs stay.
-    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-
-
-def _deploy(logs: Path, received: Sequence[int]) -> None:
-    with (
-        as_file(files("deployments") / "prefect.yaml") as path,
-        Part("deploy", logs, "--no-prompt", "deploy", "--all", "--prefect-file", str(path)) as part,
-    ):
-        while (code := part.exit_code()) is None:
-            _pause(received)
-    if code != 0:
-        raise StackError("the deployments were refused", part.log)
-
-
-def _limit_shadows() -> None:
-    from prefect.client.orchestration import get_client
-
-    # With the deployment's own limit, every shadow goes to the worker, is refused and tried again: dozens of waiting ones
-    # keep a server on SQLite too busy for real work. With a queue's limit they wait in the queue.
-    with get_client(sync_client=True) as client:
-        path = {"work_pool_name": POOL, "name": SHADOWS}
-        client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=path, json={"concurrency_limit": 1})
+    deployments.apply(say)
 
 
 def _automate() -> None:

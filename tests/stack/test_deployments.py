@@ -42,8 +42,13 @@ def test_an_entry_point_is_a_module_and_names_no_path(deployment: dict[str, Any]
 
 
 @each
-def test_a_schedule_names_its_zone_and_runs_one_at_a_time(deployment: dict[str, Any]) -> None:
+def test_a_schedule_names_its_zone_and_its_slug_by_which_it_stays_off(deployment: dict[str, Any]) -> None:
     for schedule in deployment.get("schedules", []):
         assert ZoneInfo(schedule["timezone"])
-        assert deployment["concurrency_limit"]["limit"] == 1
-        assert deployment["concurrency_limit"]["collision_strategy"] in ("ENQUEUE", "CANCEL_NEW")
+        assert schedule["slug"]
+
+
+@each
+def test_what_runs_batches_by_a_schedule_runs_one_at_a_time_and_waits_for_the_one_before(deployment: dict[str, Any]) -> None:
+    if deployment["name"] == "nightly":
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}

@@ -162,7 +162,7 @@ def test_reconcile_submits_the_shadow_of_a_caller_that_died(
     processes.wait_until(lambda: standing("orphan").status == "submitted", 60)
     # As it stands where the caller died between its batch's end and the submission.
     shadow_requests.record(store.database, "orphan", 0, "requested")
-    stack.wait_for(stack.start("reconcile/every-minute"), "Completed")
+    stack.wait_for(stack.start("reconcile/upkeep"), "Completed")
     assert standing("orphan").status == "submitted"
 
 

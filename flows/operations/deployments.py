@@ -1,0 +1,144 @@
+"""The deployments of prefect.yaml on a server: what is missing is made, ours is brought up to date, an operator's is kept."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any
+
+import httpx
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.callables import parameter_schema
+
+from compat.errors import PrefectUnavailableError
+
+# Deployments that have another name now; their switch goes over to the new one.
+RENAMED = {"reconcile/upkeep": "reconcile/every-minute"}
+
+
+def entries() -> list[dict[str, Any]]:
+    """Return the deployments as prefect.yaml has them."""
+    text = (files("deployments") / "prefect.yaml").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = yaml.safe_load(text)["deployments"]
+    return found
+
+
+def apply(say: Callable[[str], None]) -> None:
+    """Create the deployments that are missing, and bring our own fields of the others up to date.
+
+    Ours are version, entry point, the form and the pull steps. Pauses, schedules, parameters, limits, tags and all else that can
+    be set on Prefect's page stay as they are.
+
+    Args:
+        say: Takes a line for each deployment, with what differs from prefect.yaml and was kept.
+
+    Raises:
+        PrefectUnavailableError: Prefect's API doesn't answer, or refuses.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            for pool in sorted({entry["work_pool"]["name"] for entry in entries()}):
+                # One that exists keeps its limits and its runs.
+                with suppress(ObjectAlreadyExists):
+                    client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+            for entry in entries():
+                say(_applied(client, entry))
+    except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+        # Prefect raises RuntimeError if nobody answers at the API's address.
+        raise PrefectUnavailableError(PREFECT_API_URL.value() or "PREFECT_API_URL", f"{type(error).__name__}: {error}") from error
+
+
+def _applied(client: SyncPrefectClient, entry: Mapping[str, Any]) -> str:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
+    name = f"{flow.name}/{entry['name']}"
+    found = _find(client, name)
+    if found is None:
+        before = _find(client, RENAMED[name]) if name in RENAMED else None
+        _create(client, flow, entry, paused=before is not None and before.paused)
+        if before is not None:
+            client.delete_deployment(before.id)
+        return f"deployed: {name}" + (f" (instead of {RENAMED[name]})" if before is not None else "")
+    # Only what is sent is written; the client's own update sends everything.
+    ours = {
+        "version": str(entry["version"]),
+        "entrypoint": entry["entrypoint"],
+        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json"),
+        "pull_steps": [],
+    }
+    client.request("PATCH", "/deployments/{id}", path_params={"id": found.id}, json=ours)
+    kept = differences(entry, found)
+    return f"up to date: {name}" + (f"; kept as set on the server: {', '.join(kept)}" if kept else "")
+
+
+def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
+
+
+def _create(client: SyncPrefectClient, flow: Flow[..., Any], entry: Mapping[str, Any], *, paused: bool) -> None:
+    limit = entry.get("concurrency_limit")
+    pool = entry["work_pool"]
+    client.create_deployment(
+        client.create_flow(flow),
+        entry["name"],
+        version=str(entry["version"]),
+        schedules=[
+            DeploymentScheduleCreate(schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]), slug=each["slug"])
+            for each in entry.get("schedules", [])
+        ],
+        concurrency_limit=limit["limit"] if limit else None,
+        concurrency_options=ConcurrencyOptions(collision_strategy=limit["collision_strategy"]) if limit else None,
+        parameters=entry.get("parameters"),
+        description=entry["description"],
+        work_pool_name=pool["name"],
+        work_queue_name=pool.get("work_queue_name"),
+        tags=entry["tags"],
+        entrypoint=entry["entrypoint"],
+        parameter_openapi_schema=parameter_schema(flow).model_dump(mode="json"),
+        paused=paused,
+        pull_steps=[],
+        enforce_parameter_schema=True,
+    )
+    if "work_queue_name" in pool:
+        # With the deployment's own limit, every shadow goes to the worker, is refused and tried again: dozens of waiting ones
+        # keep a server on SQLite too busy for real work. With a queue's limit they wait in the queue.
+        queue = {"work_pool_name": pool["name"], "name": pool["work_queue_name"]}
+        client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=queue, json={"concurrency_limit": 1})
+
+
+def differences(entry: Mapping[str, Any], found: DeploymentResponse) -> list[str]:
+    """Return what a deployment on the server has otherwise than prefect.yaml, each as a short text."""
+    limit = entry.get("concurrency_limit") or {}
+    has = found.global_concurrency_limit
+    strategy = found.concurrency_options.collision_strategy.value if found.concurrency_options else None
+    wanted = {
+        "parameters": (entry.get("parameters", {}), found.parameters),
+        "limit": (limit.get("limit"), has.limit if has else None),
+        "collision strategy": (limit.get("collision_strategy"), strategy),
+        "tags": (sorted(entry["tags"]), sorted(found.tags)),
+        "work pool": (entry["work_pool"]["name"], found.work_pool_name),
+        "work queue": (entry["work_pool"].get("work_queue_name", "default"), found.work_queue_name),
+        "description": (entry["description"].strip(), (found.description or "").strip()),
+        "job variables": ({}, found.job_variables or {}),
+    }
+    short = ("description",)
+    differ = [name if name in short else f"{name} {on}" for name, (ours, on) in wanted.items() if ours != on]
+    lacking = {each["slug"]: f"{each['cron']} {each['timezone']}" for each in entry.get("schedules", [])}
+    for schedule in found.schedules:
+        when = schedule.schedule
+        text = f"{when.cron} {when.timezone}" if isinstance(when, CronSchedule) else str(when)
+        if not schedule.active:
+            differ.append(f"the schedule {text} is off")
+        if lacking.pop(schedule.slug or "", None) != text:
+            differ.append(f"the schedule {text} isn't ours")
+    differ += [f"no schedule {text}" for text in lacking.values()]
+    return (["paused"] if found.paused else []) + differ
