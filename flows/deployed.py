@@ -16,7 +16,7 @@ from compat.ids import derived_id
 from compat.settings import Settings, settings_of_this_call
 from compat.status import TERMINAL
 from compat.store import Store
-from flows.engine import shown
+from flows.engine import publishing
 from flows.host.flow_run import final_state
 from flows.operations import reconcile
 from flows.sources import ontologies, places
@@ -70,7 +70,7 @@ def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
         if (batch := store.batch(batch_id)).flow_run_id == str(flow_run.id) and not batch.ended:
             status = reconcile.settle(store, batch_id, state)
             if status in TERMINAL:
-                shown.tell_of(store, batch_id, status.value)
+                publishing.emit_about(store, batch_id, status.value)
     except BatchNotFoundError:
         # The run ended before it claimed a batch.
         return
@@ -143,7 +143,7 @@ def run_batch(
     run_id = batch_id_of(run)
     if has_begun(store, run):
         get_run_logger().info("batch %s has begun before: its stored documents are used, and its source isn't read again", run_id)
-        with shown.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
+        with publishing.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
             go_on(run_id, mode or None)
         return final_state(store, run_id)
     found = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
@@ -162,7 +162,7 @@ def run_batch(
         request = request.only_new(store)
         left_out = len(found) - len(request.documents)
         get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
-    with shown.publish_progress(store, run_id, notes), settings_of_this_call(extractor=extractor or None):
+    with publishing.publish_progress(store, run_id, notes), settings_of_this_call(extractor=extractor or None):
         run_or_resume(request, mode or None)
     return final_state(store, run_id)
 

@@ -1,4 +1,4 @@
-"""The way in: run a batch, ask after it, follow it, cancel it, resume it. Imports no Prefect until the engine is asked for."""
+"""The public functions: run, start, follow, cancel and resume batches. Imports Prefect only once the engine is asked for."""
 
 import asyncio
 import logging
@@ -40,30 +40,30 @@ log = logging.getLogger("knowledge_batch")
 
 
 def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
-    """Runs a batch to its end and returns what came of every document.
+    """Run a batch to its end and return what came of every document.
 
     Args:
         params: The request; a mapping may use the JSON names (camelCase) or the attributes'.
         mode: ``legacy``, ``engine`` or ``shadow``; without one the environment, the stored switch, then legacy decide.
 
     Returns:
-        The result, also where every document failed. Of a batch that is completed already, the stored one.
+        The result, even if every document failed. For a batch that is already completed, the stored result.
 
     Raises:
         InvalidInputError: A field, the mode or a setting is wrong; nothing was written.
         BatchAlreadyRunningError: Another run holds this batch id.
-        InvalidStateTransitionError: The id was used with other input, or the batch has failed (resume it) or was cancelled.
-        BatchInfrastructureError: Database or Prefect failed; what finished is stored and can be resumed.
+        InvalidStateTransitionError: The id belongs to a batch that has other input, failed (resume it) or was cancelled.
+        BatchInfrastructureError: The database or Prefect failed. Finished documents are stored; resume the batch for the rest.
     """
     return _run_to_result(BatchParams.parse(params), mode)
 
 
 async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
-    """``run_batch`` for callers in an event loop: the batch works in a thread of its own, and the loop goes on.
+    """Run a batch in a thread of its own, for callers in an event loop. Arguments, result and errors are those of ``run_batch``.
 
-    Where the task that awaits it is cancelled (a timeout, Ctrl-C), no document starts from then on; the cancellation is
-    raised once those in work have finished, and the batch has failed as interrupted: ``resume_batch`` goes on with
-    it. To end a batch for good, call ``cancel_batch``.
+    If the awaiting task is cancelled (a timeout, Ctrl-C), no further document starts; those in work finish, then the
+    cancellation is raised. The batch has then failed as interrupted, and ``resume_batch`` goes on with it. To end a batch for
+    good, call ``cancel_batch``.
     """
     params = BatchParams.parse(params)
     params = params.model_copy(update={"batch_id": params.batch_id or new_id("knowledge_batch_execution")})
@@ -78,20 +78,17 @@ async def arun_batch(params: BatchParams | Mapping[str, Any], mode: str | None =
     except asyncio.CancelledError:
         stop.ask("Interrupted: the task that awaited it was cancelled")
         await asyncio.wait([work])
-        # Asked for, so that nobody complains of an error that was never looked at.
+        # Reads the error, so that asyncio doesn't warn that it was never retrieved.
         work.exception()
         raise
 
 
 def run_request(request: Request, mode: str | None = None) -> BatchState:
-    """As ``run_batch``, for documents that needn't fit into memory; what came of them stays in the store.
+    """Run a batch whose documents needn't fit into memory, and return its final state. Results stay in the store.
 
     Args:
-        request: Of ``flows.sources.load(...).request(...)``, or ``BatchParams``.
+        request: From ``flows.sources.load(...).request(...)``, or ``BatchParams``.
         mode: As for ``run_batch``.
-
-    Returns:
-        Where the batch stands at its end.
 
     Raises what ``run_batch`` raises.
     """
@@ -100,7 +97,7 @@ def run_request(request: Request, mode: str | None = None) -> BatchState:
 
 
 def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchStarted:
-    """Starts a batch and returns at once; it goes on in a thread, which the interpreter waits for at its exit.
+    """Start a batch in a thread and return at once. The interpreter waits for the thread at exit.
 
     Raises what ``run_batch`` raises before the first document. Later failures show in ``get_status``.
     """
@@ -116,29 +113,28 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
 
 
 def resume_batch(batch_id: str, mode: str | None = None) -> BatchResult:
-    """Goes on with a failed or interrupted batch, in either mode: does what is missing and returns the whole result.
+    """Work through what is missing of a failed or interrupted batch, in any mode, and return the whole result.
 
-    Raises BatchNotFoundError, BatchAlreadyRunningError, InvalidStateTransitionError where the batch
-    is completed or cancelled, and what ``run_batch`` raises.
+    Raises BatchNotFoundError, BatchAlreadyRunningError, InvalidStateTransitionError for a completed or cancelled batch, and
+    what ``run_batch`` raises.
     """
     return _resume(batch_id, mode).result(batch_id)
 
 
 def resume_request(batch_id: str, mode: str | None = None) -> BatchState:
-    """As ``resume_batch``, for a batch whose result needn't fit into memory. Returns where it stands at its end."""
+    """Resume a batch whose result needn't fit into memory, and return its final state. Raises what ``resume_batch`` raises."""
     return _resume(batch_id, mode).state(batch_id)
 
 
 def get_status(batch_id: str) -> BatchState:
-    """Where a batch stands. One whose process died is reported Failed once its lease has run out. Raises BatchNotFoundError."""
+    """Return a batch's state. A batch whose process died is Failed once its lease has run out. Raises BatchNotFoundError."""
     return open_store(batch_id, "batch_get_status").state(batch_id)
 
 
 def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
-    """The batch's stored events from the first on; with ``follow`` also those to come, up to the terminal one.
+    """Yield the batch's stored events from the first on, and with ``follow`` new ones until the terminal event.
 
-    Following ends as well where the batch's process has died: then no further event will come.
-    Raises BatchNotFoundError.
+    Following also ends if the batch's process has died, since no further event will come. Raises BatchNotFoundError.
     """
     store = open_store(batch_id, "batch_get_status")
     store.state(batch_id)
@@ -157,23 +153,23 @@ def document_progress(batch_id: str, document_id: str) -> list[ActivityProgress]
 
 
 def cancel_batch(batch_id: str) -> BatchCancelled:
-    """Cancels a batch: no document starts from now on, those in work finish and are recorded.
+    """Cancel a batch: no further document starts; those in work finish and are recorded.
 
-    Raises BatchNotFoundError, or InvalidStateTransitionError where the batch has ended.
+    Raises BatchNotFoundError, or InvalidStateTransitionError if the batch has ended.
     """
     open_store(batch_id, "batch_run_dispatch", cancel_again(batch_id)).cancel(batch_id)
     return BatchCancelled(batch_id=batch_id)
 
 
 def list_batches(limit: int = 50) -> list[BatchSummary]:
-    """The newest batches first, at most ``limit`` of them."""
+    """Return at most ``limit`` batches, the newest first."""
     return Store.from_settings().summaries(limit)
 
 
 def current_mode(mode: str | None = None, batch_id: str | None = None, organization_id: str | None = None) -> Decision:
-    """The mode that a batch gets, or the next one where none is named, and what chose it.
+    """Return the mode of a batch, or of the next one if none is named, and what chose it.
 
-    Raises InvalidInputError for a mode that is none.
+    Raises InvalidInputError for an unknown mode.
     """
     settings = Settings.load()
     # Before the store is opened, which makes its file.
@@ -183,7 +179,7 @@ def current_mode(mode: str | None = None, batch_id: str | None = None, organizat
 
 
 def set_mode(mode: str | None, percent: float | None = None, organization_id: str | None = None) -> None:
-    """Stores the mode for every process, from the next batch on; None takes it away. Needs no Prefect.
+    """Store the mode for every process, from the next batch on; None removes it. Needs no Prefect.
 
     Args:
         mode: ``legacy``, ``engine`` or ``shadow``. For everybody it ends every ramp.
@@ -203,9 +199,9 @@ def set_mode(mode: str | None, percent: float | None = None, organization_id: st
 
 
 def demote(reason: str | None, hand_over: bool = False) -> None:
-    """Sends every batch to legacy, from the next one on, whatever callers, environment and switch ask for; None ends that.
+    """Send every batch to legacy from the next one on, whatever callers, environment and switch say. None ends the demotion.
 
-    The reason stands at every batch that it moved. With ``hand_over`` legacy also takes what the engine has in work. Raises
+    The reason is kept at every batch that it moved. With ``hand_over`` legacy also takes what the engine has in work. Raises
     InvalidInputError for an empty reason.
     """
     if reason is not None and not reason.strip():
@@ -246,5 +242,5 @@ def _serve_unattended(context: BatchContext, claim: Claim) -> None:
     try:
         serve(context, claim)
     except Exception:
-        # Nobody waits for this thread; the rows tell, and the log says why.
+        # Nobody waits for this thread. The batch's row says what happened, and the log says why.
         log.exception("batch %s ended early; go on with knowledge-batch resume %s", claim.batch_id, claim.batch_id)

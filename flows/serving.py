@@ -1,4 +1,4 @@
-"""The mode switch: a claimed batch is handed to its runtime, and to legacy where the engine's machinery fails."""
+"""The mode switch: hands a claimed batch to its runtime, and to legacy if the engine fails."""
 
 import logging
 from contextlib import suppress
@@ -20,11 +20,10 @@ log = logging.getLogger("knowledge_batch")
 def serve(context: BatchContext, claim: Claim) -> None:
     """Work through what is missing of a batch and end it.
 
-    Raises BatchInfrastructureError where the store fails, or the engine and there is no rollback, and LeaseLostError where
-    another run took the batch over.
+    Raises BatchInfrastructureError if the store fails, or if the engine fails and rollback is switched off, and LeaseLostError
+    if another run took the batch over.
     """
     failure: Exception | None = None
-    served_first = claim.mode
     try:
         with STOPS.heeded(context.stop, context.store, claim):
             _note_flow_run(context, claim)
@@ -38,7 +37,7 @@ def serve(context: BatchContext, claim: Claim) -> None:
                 _note_flow_run(context, claim)
                 _publish_rollback(context.store, claim.batch_id)
                 _run_legacy(context, claim)
-        if Mode.ENGINE in (claim.mode, served_first):
+        if failure is not None or claim.mode == Mode.ENGINE:
             watch.check_engine_batch(context.store, claim.batch_id)
         if claim.mode == Mode.SHADOW:
             submission.request(context.store, claim.batch_id, claim.generation)
@@ -52,14 +51,13 @@ def serve(context: BatchContext, claim: Claim) -> None:
         give_up(context.store, claim, f"{type(error).__name__}: {error}; {go_on(claim.batch_id)}")
         raise
     except BaseException as error:
-        # This process is being stopped: say so now, rather than leave it to the lease.
-        # Prefect's Pause, by which a suspended flow run ends, passes here too.
+        # The process is being stopped, or Prefect's Pause ends a suspended flow run. Say so now, and don't leave it to the lease.
         give_up(context.store, claim, f"Interrupted by {type(error).__name__}; {go_on(claim.batch_id)}")
         raise
 
 
 def _note_flow_run(context: BatchContext, claim: Claim) -> None:
-    """Keep which flow run the batch is served in, for whoever learns of that run's end."""
+    """Store which flow run serves the batch, so that the run's end can end the batch."""
     if context.host.flow_run_id is not None:
         context.store.note_flow_run(claim, context.host.flow_run_id)
 
@@ -70,13 +68,13 @@ def _run_legacy(context: BatchContext, claim: Claim) -> None:
 
 
 def _run_engine(context: BatchContext, claim: Claim) -> Exception | None:
-    """Return what the engine's machinery failed of, or None where the batch has ended."""
+    """Return the error that Prefect or the flow failed with, or None if the batch has ended."""
     try:
-        from flows.engine import extract_batch
+        from flows.engine import batch_flow
 
-        extract_batch.run(context, claim)
+        batch_flow.run(context, claim)
     except (LeaseLostError, BatchInfrastructureError):
-        # Another one has the batch, or the store is away: legacy couldn't go on either.
+        # Another run has the batch, or the store is away: legacy couldn't go on either.
         raise
     except Exception as error:
         log.debug("batch %s: the engine failed", claim.batch_id, exc_info=True)
@@ -85,9 +83,9 @@ def _run_engine(context: BatchContext, claim: Claim) -> Exception | None:
 
 
 def _roll_back(context: BatchContext, claim: Claim, failure: Exception) -> Claim:
-    """Return the claim with which legacy goes on with the batch."""
+    """Hand the batch over to legacy. Return legacy's claim."""
     reason = f"{type(failure).__name__}: {failure}"
-    # A demotion moves every batch, whatever is to happen where the engine fails.
+    # A demotion moves every batch, even with rollback switched off.
     if isinstance(failure, HandedOverError):
         log.warning("%s", failure)
         return context.store.hand_over(claim, Mode.LEGACY, reason)
@@ -98,8 +96,8 @@ def _roll_back(context: BatchContext, claim: Claim, failure: Exception) -> Claim
 
 
 def _publish_rollback(store: Store, batch_id: str) -> None:
-    # Prefect may be what failed, at its import too, or not even be installed; legacy goes on whatever it is.
+    # Prefect may have failed, even at its import, or not be installed: legacy goes on regardless.
     with suppress(Exception):
-        from flows.engine import extract_batch
+        from flows.engine import batch_flow
 
-        extract_batch.tell_of_rollback(store, batch_id)
+        batch_flow.publish_rollback(store, batch_id)

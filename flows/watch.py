@@ -50,11 +50,11 @@ def tell_demotions(store: Store) -> None:
     with suppress(Exception):
         from prefect.events import emit_event
 
-        from flows.engine import extract_batch, shown
+        from flows.engine import batch_flow, publishing
 
-        if not shown.is_standing():
+        if not publishing.outlives_process():
             return
-        extract_batch.check_api(seconds=1.0)
+        batch_flow.check_api(seconds=1.0)
         for change in record.untold(store.database):
             emit_event(
                 event="knowledge.mode.demoted",

@@ -16,10 +16,10 @@ from tasks.lanes import DocumentsUnfinishedError, Lane
 
 
 class LaneWork:
-    """A lane with what its documents are worked on with: what the task gets, and nothing beside it.
+    """The task's one parameter: a lane, the recorder and the extractor.
 
-    A plain class, since Prefect walks through parameters that are collections, dataclasses or models: an extractor that is
-    one would be read while other lanes change it.
+    A plain class: Prefect looks inside parameters that are collections, dataclasses or models, and would read an extractor
+    while other lanes change it.
     """
 
     def __init__(self, lane: Lane, recorder: Recorder, extractor: Extractor) -> None:
@@ -29,7 +29,7 @@ class LaneWork:
 
 
 def work_lane(work: LaneWork) -> None:
-    """Try one document after another. Raises DocumentsUnfinishedError to be called again, DocumentsFailedError at the end."""
+    """Try one document after another. Raise DocumentsUnfinishedError to be called again, DocumentsFailedError at the end."""
     lane, lanes, recorder = work.lane, work.lane.lanes, work.recorder
     while True:
         with lanes.in_order:
@@ -55,12 +55,11 @@ def _run_name() -> str:
 @task(
     name="extract-documents",
     task_run_name=_run_name,
-    # The policy's count and waits are put in by `extraction_task`; without them a task tries once,
-    # whatever Prefect's default says.
+    # `extraction_task` puts in the policy's number and waits. Explicit zeros: Prefect's default may be set to more.
     retries=0,
     retry_delay_seconds=0,
     retry_condition_fn=another_attempt_is_due,
-    # The store is the truth for results, and skips what it has.
+    # Results are in the store, which also skips what is done.
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -74,6 +73,6 @@ def extract_documents(work: LaneWork) -> None:
 
 def extraction_task(policy: RetryPolicy) -> Task[[LaneWork], None]:
     """Return the task with the retries of a policy."""
-    # A list for the activity's waits; Prefect refuses one of more than 50, and rounds don't wait.
+    # A list of waits for the activity. Rounds don't wait, and may be more than the 50 that Prefect allows in a list.
     waits = list(policy.delays) if policy.owner == "activity" else 0
     return extract_documents.with_options(retries=policy.retries, retry_delay_seconds=waits)

@@ -1,7 +1,7 @@
 """Which document is worked on next: request order, places and rounds (CONTRACT 4). Knows no Prefect and no store.
 
-A lane is one of at most `concurrency` workers that take documents from a line they share. A lane that raises
-DocumentsUnfinishedError asks to be called again after the policy's wait; it keeps its place, and what it holds, until then.
+A lane is one of at most `concurrency` workers that take documents from a shared line. A lane that raises
+DocumentsUnfinishedError is called again after the policy's wait; until then it keeps its place and its document.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ class LanesClosedError(Exception):
 
 
 class Lane:
-    """One worker's way through the documents, kept over its retries."""
+    """One worker's state, which is kept over its retries."""
 
     def __init__(self, lanes: "Lanes", place: int, places: int) -> None:
         self.lanes = lanes
@@ -57,27 +57,27 @@ class Lanes(ABC):
 
     @abstractmethod
     def take(self, lane: Lane) -> str | None:
-        """Return the lane's next document, None where it has to end or to wait for the others. Never blocks."""
+        """Return the lane's next document; None if it has to end or to wait for the others. Never blocks."""
 
     @abstractmethod
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
-        """Note what came of an attempt."""
+        """Note the outcome of an attempt."""
 
     @abstractmethod
     def rest(self, lane: Lane) -> None:
-        """End a lane's run: returns where all is well, raises DocumentsUnfinishedError or DocumentsFailedError."""
+        """End a lane's run: return if all is well, else raise DocumentsUnfinishedError or DocumentsFailedError."""
 
     @abstractmethod
     def leave(self, lane: Lane) -> None:
-        """Note that a lane has ended, in whatever way; nobody waits for it from now on."""
+        """Note that a lane has ended, in whatever way. Nobody waits for it from now on."""
 
     @property
     @abstractmethod
     def wants_lane(self) -> bool:
-        """Whether the place of a lane that has ended is needed for a further one."""
+        """Whether an ended lane needs a successor in its place."""
 
     def close(self) -> None:
-        """End every lane at its next step: those that wait for others raise LanesClosedError now."""
+        """End every lane at its next step. Lanes that wait for others raise LanesClosedError now."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
@@ -90,8 +90,8 @@ class Lanes(ABC):
 class Places(Lanes):
     """Owner `activity`: a document that waits for its next attempt keeps its place.
 
-    A lane takes documents while they succeed. The first one that doesn't becomes the lane's last: its attempts are the
-    retries of that lane, and a further lane gets the place behind it.
+    A lane takes documents while they succeed. The first one that doesn't is the lane's last: its further attempts are that
+    lane's retries. When the lane ends, another one takes its place.
     """
 
     def __init__(self, document_ids: Iterable[str], ends_at_failure: bool = False) -> None:
@@ -106,7 +106,7 @@ class Places(Lanes):
         self._ends_at_failure = ends_at_failure
 
     def take(self, lane: Lane) -> str | None:
-        """Return the lane's next document; None where there is none for it."""
+        """Return the lane's next document, or None if there is none for it."""
         with self._turn:
             self._check_open()
             if lane.held is not None:
@@ -114,7 +114,7 @@ class Places(Lanes):
             return self._line.popleft() if self._line and not lane.is_last else None
 
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
-        """Note what an attempt of the lane came to."""
+        """Note the outcome of an attempt."""
         if outcome == "unfinished":
             lane.held, lane.is_last, lane.name, lane.troubled = document_id, True, document_id, [document_id]
             raise DocumentsUnfinishedError(f"{document_id} failed for now; it is tried again")
@@ -126,7 +126,7 @@ class Places(Lanes):
                 self._line.clear()
 
     def rest(self, lane: Lane) -> None:
-        """Raise where the lane's task run is to be retried or has failed."""
+        """Raise if the lane's task run is to be retried or has failed."""
         if lane.failed:
             raise DocumentsFailedError(f"{named(lane.failed)} failed")
 
@@ -143,8 +143,8 @@ class Places(Lanes):
 class Rounds(Lanes):
     """Owner `orchestrator`: no document gets its attempt k + 1 before every one has finished attempt k or has its outcome.
 
-    A lane that finds the round's line empty waits for the others; the last to arrive makes the next round. As many lanes go
-    on as documents are left; these never grow more, so a lane that has ended isn't needed again.
+    A lane that finds the round's line empty waits for the others; the last to arrive begins the next round. Only as many lanes
+    go on as documents are left. That number never grows, so an ended lane isn't needed again.
     """
 
     def __init__(self, attempts: Mapping[str, int]) -> None:
@@ -157,13 +157,13 @@ class Rounds(Lanes):
         self._attempts = dict(attempts)
         self._line = deque(next_round(self._attempts))
         self._round = 1
-        # Lanes of this round, those of them that wait for its end, and why each goes on then; None where it ends.
+        # Lanes of this round; those of them that wait for its end; and why each goes on then, or None if it ends.
         self._at_work: set[Lane] = set()
         self._arrived: set[Lane] = set()
         self._reasons: dict[Lane, str | None] = {}
 
     def take(self, lane: Lane) -> str | None:
-        """Return the lane's next document; None where there is none for it."""
+        """Return the lane's next document, or None if there is none for it."""
         with self._turn:
             self._check_open()
             self._at_work.add(lane)
@@ -171,7 +171,7 @@ class Rounds(Lanes):
             return lane.in_work
 
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
-        """Note what an attempt of the lane came to."""
+        """Note the outcome of an attempt."""
         with self._turn:
             lane.in_work = None
             if outcome == "stopped":
@@ -188,7 +188,7 @@ class Rounds(Lanes):
                 lane.name = f"lane {lane.place} of {lane.places}: {named(lane.troubled)}"
 
     def rest(self, lane: Lane) -> None:
-        """Raise where the lane's task run is to be retried or has failed."""
+        """Raise if the lane's task run is to be retried or has failed."""
         with self._turn:
             self._arrived.add(lane)
             self._end_round()
@@ -207,7 +207,7 @@ class Rounds(Lanes):
             self._at_work.discard(lane)
             self._arrived.discard(lane)
             if lane.in_work is not None:
-                # It died with this one in its hands, which nobody else should die of.
+                # The lane died with this document; no other lane may die of it too.
                 self._attempts.pop(lane.in_work, None)
             self._end_round()
 
@@ -217,7 +217,7 @@ class Rounds(Lanes):
         return False
 
     def _end_round(self) -> None:
-        """Begin the next round where every lane of this one has arrived."""
+        """Begin the next round if every lane of this one has arrived."""
         if not self._arrived or self._arrived != self._at_work:
             return
         self._round += 1

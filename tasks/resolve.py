@@ -7,8 +7,8 @@ from compat.recording.recorder import Recorder
 from tasks.extraction import resolve
 
 
-# A resolution that fails counts as nothing merged, so there is nothing that a retry would mend.
+# Never retried: a failed resolution counts as nothing merged.
 @task(name="resolve-entities", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def resolve_entities(recorder: Recorder) -> int:
-    """Returns how many entities were merged into another."""
+    """Merge the batch's entities. Return how many were merged into another."""
     return recorder.resolve(resolve)

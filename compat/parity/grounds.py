@@ -1,4 +1,4 @@
-"""The grounds of a comparison: how a batch was served, and how an old shadow is cleared away."""
+"""Whether a batch can be compared at all, and how an old shadow of it is cleared away."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def why_not(batch: BatchRecord) -> str | None:
     if Mode.ENGINE in (batch.mode, batch.rolled_back_from):
         return "the engine had a hand in it, and can't be compared with itself"
     if batch.status == RowStatus.CANCELLED:
-        return "it was cancelled: so it can't be compared"
+        return "it was cancelled"
     if batch.status == RowStatus.FAILED and batch.error != ALL_FAILED:
         return f"it did not run to its end: {batch.error}"
     return None

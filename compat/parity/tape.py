@@ -1,4 +1,4 @@
-"""The tape: what legacy's extractor gave, replayed to the engine attempt by attempt."""
+"""The tape: what legacy's extractor returned or raised, replayed to the engine attempt by attempt."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from compat.store.schema import DocumentOutcome, TapeRow
 from compat.store.sql import insert_if_new
 from compat.stored_errors import ReplayedError, StoredError
 
-# What a reading has in place of a generation. Readings are rows of the shadow's own tape, where nothing is recorded.
+# Marks a row that counts a reading. Readings are rows of the shadow's own tape table, which is otherwise empty.
 READING = -1
 
 
@@ -29,10 +29,10 @@ class TapeGapError(KnowledgeBatchError):
 
 
 class Tape:
-    """An extractor that gives again what legacy's was given, document by document and attempt by attempt, at no cost.
+    """An extractor that replays what legacy's extractor returned or raised, by document and attempt, at no cost.
 
-    Which attempt it is comes from the shadow's own rows, not from memory. Every reading is counted there too: a second owner
-    of retries would read more often than attempts are recorded.
+    The number of the attempt is read from the shadow's own rows, not kept in memory. Every reading is counted there too: a
+    second owner of retries would read more often than attempts are recorded.
     """
 
     def __init__(self, recorded: Database, batch_id: str, shadow: Database) -> None:
@@ -51,7 +51,7 @@ class Tape:
             made = connection.execute(query).first()
         attempt = made.attempts + 1 if made else 1
         with self.recorded.read() as connection:
-            # A resumed document's last generation is the one that its outcome came of.
+            # Of a resumed document the last generation counts, which its outcome is from.
             outcome = connection.execute(query).first()
             failed = select(TapeRow).where(
                 TapeRow.batch_id == self.batch_id,
@@ -73,13 +73,13 @@ class Tape:
         row |= {"error_class": "", "error_message": "", "error_terminal": False, "error_args": []}
         with self.shadow.write() as connection:
             number = connection.execute(newest).scalar_one() + 1
-            # Where another one reads at the same moment, the number is taken.
+            # If another thread reads at the same moment, the number is taken.
             while not insert_if_new(connection, TapeRow, {**row, "attempt": number}):
                 number += 1
 
 
 def readings(shadow: Database, batch_id: str, document_ids: Sequence[str]) -> Mapping[str, int]:
-    """Return how often a shadow read the tape, by document. Empty where its extractor was another one."""
+    """Return how often a shadow read the tape, by document. Empty if it used another extractor."""
     query = select(TapeRow.document_id).where(*_is_reading(batch_id, document_ids))
     with shadow.read() as connection:
         return Counter(connection.execute(query).scalars())

@@ -10,7 +10,7 @@ from compat.errors import InvalidStateTransitionError
 from compat.status import RowStatus, legacy_status
 from compat.store import BatchRecord, Store
 from flows import watch
-from flows.engine import shown
+from flows.engine import publishing
 from flows.host.flow_run import state_of
 from flows.shadow import submission
 
@@ -80,7 +80,7 @@ def reconcile_batches() -> dict[str, str]:
     ended = reconcile(store)
     for batch_id, status in ended.items():
         # Nobody else does: the process that would have is gone.
-        shown.tell_of(store, batch_id, status.value)
+        publishing.emit_about(store, batch_id, status.value)
     submission.submit_waiting(store)
     watch.sweep(store)
     return {batch_id: status.value for batch_id, status in ended.items()}

@@ -1,8 +1,8 @@
-"""The shadow: the engine behind what legacy served, and the comparison of the two."""
+"""Shadow runs: the engine repeats what legacy served, and the two are compared."""
 
 from typing import Any
 
-# The entry points that deployments name; loaded when they are asked for, since legacy and the command import no Prefect.
+# The entry points of deployments. Loaded on first use, since legacy and the command import no Prefect.
 _ENTRY_POINTS = ("shadow_batch", "cutover_gate")
 
 

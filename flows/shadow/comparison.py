@@ -1,4 +1,4 @@
-"""The shadow: the engine behind a batch that legacy has served, in a namespace of its own, and what the two have in common."""
+"""The shadow run: the engine repeats a batch that legacy has served, in a namespace of its own, and the two are compared."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -34,12 +34,12 @@ from compat.settings import Settings
 from compat.store import Store, shadow_requests
 from flows import watch
 from flows.context import BatchContext
-from flows.engine import extract_batch as batch
+from flows.engine import batch_flow as batch
 from flows.host import find_host
 from flows.shadow.submission import RUN_NAME
 from tasks.extraction import load_extractor
 
-# What a person reads in the list of runs.
+# State names in the list of runs.
 NAMES: dict[Verdict, str] = {"parity": "Parity", "diverged": "Diverged", "inconclusive": "Inconclusive"}
 GATE_NAMES: dict[gate.GateVerdict, str] = {"go": "Go", "no-go": "No-go", "not enough": "Not enough evidence"}
 
@@ -48,13 +48,13 @@ def run_shadow(main: Store, shadow: Store, batch_id: str, channel: Channel) -> P
     """Run the engine on a batch's request in the shadow namespace, compare, and store the report there.
 
     Returns:
-        The report, inconclusive where there is no ground for a comparison; None where the batch was resumed meanwhile.
+        The report, which is inconclusive if the batch can't be compared; None if the batch was resumed meanwhile.
 
     Raises:
-        BatchNotFoundError: The batch isn't there.
-        BatchAlreadyRunningError: It has not ended, or has a shadow at work.
-        Exception: What the engine's machinery raises: a shadow has no legacy to go back to. It is kept as a divergence,
-            unless Prefect or the store was away or a setting is wrong, which says nothing of the engine.
+        BatchNotFoundError: There is no such batch.
+        BatchAlreadyRunningError: The batch has not ended, or another shadow run of it is at work.
+        Exception: What the engine raises. It is stored as a divergence, unless Prefect or the store was away or a setting is
+            wrong: those say nothing about the engine.
     """
     before = main.batch(batch_id)
     if not before.ended:
@@ -81,7 +81,7 @@ def _compared(main: Store, shadow: Store, batch_id: str, channel: Channel) -> Pa
     except LeaseLostError:
         raise
     except (PrefectUnavailableError, BatchInfrastructureError, InvalidInputError) as error:
-        # Prefect, the store or a setting: nothing that the engine could be blamed for.
+        # Prefect, the store or a setting is at fault, not the engine.
         give_up(shadow, claim, f"{type(error).__name__}: {error}")
         raise
     except Exception as error:
@@ -108,12 +108,12 @@ def shadow_batch(
     generation: Annotated[int, Field(ge=0)] = 0,
     channel: Literal["tape", "live"] = "tape",
 ) -> State[Any]:
-    """Run the engine on what legacy has served, and compare the two. Nobody but the reports sees it.
+    """Run the engine on a batch that legacy has served, and compare the two. Only the reports show it.
 
     Args:
         batch_id: The batch, as legacy ended it.
         generation: How often the batch had been resumed when this shadow was asked for.
-        channel: tape: what legacy's extractor gave is given again, every difference counts. live: the extractor runs again.
+        channel: tape: replays what legacy's extractor returned, and every difference counts. live: calls the extractor again.
     """
     settings = Settings.load()
     main, shadow = Store.from_settings(settings), Store.of_shadows(settings)
@@ -144,8 +144,8 @@ def cutover_gate(min_batches: Annotated[int, Field(ge=1)] = 50, max_age: str = "
 
 
 def _show(report: ParityReport, main: Store) -> None:
-    """What a person sees at the shadow's run, and an event for automations where the two differ."""
-    # On the first thing that the run's page shows.
+    """Publish the report at the shadow's run, and an event for automations if the two differ."""
+    # In the log, which is the first thing that the run's page shows.
     log = get_run_logger()
     (log.info if report.verdict == "parity" else log.warning)("%s: %s", report.verdict.capitalize(), report.headline)
     create_markdown_artifact(render.markdown(report), key="parity", description="Whether the engine agreed with legacy.")

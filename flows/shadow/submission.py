@@ -38,7 +38,7 @@ def request(store: Store, batch_id: str, generation: int) -> None:
         else:
             Thread(target=_wait_for_a_slot, args=(batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
-        # The machine may be out of processes or threads. The batch has ended well, so its caller gets no error.
+        # The machine may be out of processes or threads. The batch itself has ended well: its caller gets no error.
         log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
         _note(store, batch_id, generation, f"no process to submit it could be started: {type(error).__name__}: {error}")
 
@@ -60,7 +60,7 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
 
 
 def _wait_for_its_end(child: "subprocess.Popen[bytes]") -> None:
-    # Waited for, so that a long-lived caller doesn't collect zombies.
+    # Without a wait, a long-lived caller would collect zombie processes.
     child.wait()
     _FREE.release()
 
@@ -83,7 +83,7 @@ def submit(store: Store, batch_id: str, generation: int) -> None:
     try:
         flow_run_id = _submitted(batch_id, generation, store.config(batch_id).failure_policy)
     except Exception as error:
-        # Whatever Prefect's reason: the batch has ended well, and its record says why it has no shadow.
+        # The batch itself has ended well. Its record says why it has no shadow.
         log.warning("batch %s: no shadow: %s: %s", batch_id, type(error).__name__, error)
         status = "requested" if _will_pass(error) else "refused"
         _note(store, batch_id, generation, f"{type(error).__name__}: {error}", status)

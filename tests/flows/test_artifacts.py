@@ -20,7 +20,7 @@ import flows
 from compat.contracts import BatchFailed, DocumentCompleted, DocumentFailed, ResolutionStarted
 from compat.store import Store
 from compat.store.overview import DocumentLine, Overview, overview
-from flows.engine import shown
+from flows.engine import publishing
 
 BATCH = record(
     status="completed",
@@ -34,7 +34,7 @@ LINES = (DocumentLine("bad", 4, None, None, "FlakyServiceError: no"), DocumentLi
 
 
 def test_a_summary_says_counts_time_mode_and_why() -> None:
-    said = shown.summary(BATCH)
+    said = publishing.summary(BATCH)
     assert "| Documents | 3 of 3: 2 extracted, 1 failed |" in said
     assert "| Mode | engine, asked for by the caller |" in said
     assert "| Time | 1.2 s |" in said
@@ -42,62 +42,62 @@ def test_a_summary_says_counts_time_mode_and_why() -> None:
 
 @pytest.mark.parametrize(("status", "verb"), [("completed", "export"), ("cancelled", "export"), ("failed", "resume")])
 def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
-    commands = shown.summary(replace(BATCH, status=status)).split("```sh\n")[1].splitlines()
+    commands = publishing.summary(replace(BATCH, status=status)).split("```sh\n")[1].splitlines()
     assert commands[0].startswith(f"knowledge-batch {verb} 'b 1'")
 
 
 def test_a_summary_advises_no_resume_that_can_change_nothing() -> None:
-    assert "resume" not in shown.summary(replace(BATCH, status="failed"), resumable=False)
+    assert "resume" not in publishing.summary(replace(BATCH, status="failed"), resumable=False)
 
 
 def test_a_summary_says_what_of_its_source_was_not_read() -> None:
-    assert "| Source | 1 file was not read: data.bin |" in shown.summary(BATCH, notes=["1 file was not read: data.bin"])
+    assert "| Source | 1 file was not read: data.bin |" in publishing.summary(BATCH, notes=["1 file was not read: data.bin"])
 
 
 def test_a_summary_says_what_entities_were_merged_to_and_shows_the_graphs_head() -> None:
-    said = shown.summary(BATCH, 3, "the head")
+    said = publishing.summary(BATCH, 3, "the head")
     assert "| Entities | 3 (8 in documents) |" in said
     assert said.endswith("\n\nthe head")
-    assert "8 in documents, not merged" in shown.summary(BATCH)
-    unresolved = shown.summary(replace(BATCH, resolution_error="MemoryError: "))
+    assert "8 in documents, not merged" in publishing.summary(BATCH)
+    unresolved = publishing.summary(replace(BATCH, resolution_error="MemoryError: "))
     assert "| Not merged | MemoryError: |" in unresolved.replace("  ", " ")
 
 
 def test_a_text_with_markup_stays_in_its_cell() -> None:
-    said = shown.summary(replace(BATCH, error="a | b\n<script>"))
+    said = publishing.summary(replace(BATCH, error="a | b\n<script>"))
     assert "| Reason | a \\| b &lt;script&gt; |" in said
 
 
 def test_a_table_says_how_many_documents_it_leaves_out() -> None:
-    rows = shown.table(Overview(replace(BATCH, completed_documents=1999), LINES))
+    rows = publishing.table(Overview(replace(BATCH, completed_documents=1999), LINES))
     assert [row["document"] for row in rows[:2]] == ["bad", "good"]
     assert rows[-1]["document"].startswith("… and 1998 more")
     assert len({tuple(row) for row in rows}) == 1
 
 
 def test_a_table_of_everything_leaves_nothing_out() -> None:
-    assert len(shown.table(Overview(replace(BATCH, completed_documents=1), LINES))) == 2
+    assert len(publishing.table(Overview(replace(BATCH, completed_documents=1), LINES))) == 2
 
 
 def test_an_empty_batch_is_done_when_it_has_ended() -> None:
     empty = replace(BATCH, total_documents=0, completed_documents=0, failed_documents=0)
-    assert shown.percent(empty) == 100
-    assert shown.percent(replace(empty, status="running")) == 0
-    assert shown.percent(replace(BATCH, completed_documents=0)) == 33.3
+    assert publishing.percent(empty) == 100
+    assert publishing.percent(replace(empty, status="running")) == 0
+    assert publishing.percent(replace(BATCH, completed_documents=0)) == 33.3
 
 
 def test_a_long_document_under_way_counts_for_its_part() -> None:
-    assert shown.percent(replace(BATCH, completed_documents=0), under_way=0.5) == 50.0
-    assert shown.percent(replace(BATCH, completed_documents=2), under_way=1.0) == 100.0
+    assert publishing.percent(replace(BATCH, completed_documents=0), under_way=0.5) == 50.0
+    assert publishing.percent(replace(BATCH, completed_documents=2), under_way=1.0) == 100.0
 
 
 def test_a_line_bears_the_ids_of_batch_and_document() -> None:
-    failed = shown.line(DocumentFailed(batch_id="b", document_id="d", error="no"))
+    failed = publishing.line(DocumentFailed(batch_id="b", document_id="d", error="no"))
     assert failed == (logging.WARNING, "batch b: document d: no")
-    done = shown.line(DocumentCompleted(batch_id="b", document_id="d", entity_count=1, relation_count=2))
+    done = publishing.line(DocumentCompleted(batch_id="b", document_id="d", entity_count=1, relation_count=2))
     assert done == (logging.INFO, "batch b: document d: extracted, 1 entities and 2 relations")
-    assert shown.line(BatchFailed(batch_id="b", error="no", failed_documents=1)) == (logging.ERROR, "batch b: no")
-    assert shown.line(ResolutionStarted(batch_id="b")) is None
+    assert publishing.line(BatchFailed(batch_id="b", error="no", failed_documents=1)) == (logging.ERROR, "batch b: no")
+    assert publishing.line(ResolutionStarted(batch_id="b")) is None
 
 
 def test_failed_documents_come_first_and_no_more_than_asked_for(environment: pytest.MonkeyPatch, request_of: Any) -> None:
@@ -194,7 +194,7 @@ def test_a_batch_that_is_cancelled_is_told(
 
     @flow(retries=0)
     def served() -> None:
-        with shown.publish_progress(Store.from_settings(), batch_id):
+        with publishing.publish_progress(Store.from_settings(), batch_id):
             flows.run_batch(source, mode)
 
     def cancel() -> None:
@@ -229,15 +229,15 @@ def test_a_batch_whose_showing_fails_is_served_all_the_same(
     prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     # No number of documents that a database would take.
-    environment.setattr(shown, "MOST_DOCUMENTS", "not a number")
+    environment.setattr(publishing, "MOST_DOCUMENTS", "not a number")
     with caplog.at_level(logging.DEBUG, "knowledge_batch"):
         assert flows.run_batch(request_of([faults.document("a")], "refused"), "engine").success_count == 1
-    assert "batch refused is not shown in Prefect any more" in caplog.text
+    assert "batch refused is not published in Prefect any more" in caplog.text
 
 
 def test_a_rollback_is_told(prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any) -> None:
     batch_id = f"rolled {tmp_path.name}"
-    environment.setattr("flows.engine.extract_batch.extract_pending", broken)
+    environment.setattr("flows.engine.batch_flow.extract_pending", broken)
     assert flows.run_batch(request_of([faults.document("a")], batch_id), "engine").success_count == 1
     processes.wait_until(lambda: "knowledge.batch.rolled_back" in events_of(batch_id))
     assert "knowledge.batch.failed" not in events_of(batch_id)
@@ -250,8 +250,8 @@ def broken(*_: object) -> None:
 def test_nothing_is_told_where_no_server_stays(environment: pytest.MonkeyPatch, tmp_path: Any, request_of: Any) -> None:
     program = (
         "import json, sys, flows\n"
-        "from flows.engine import shown\n"
-        "shown.tell = lambda *_: print('told')\n"
+        "from flows.engine import publishing\n"
+        "publishing.emit = lambda *_: print('told')\n"
         "flows.run_batch(json.load(sys.stdin), 'engine')\n"
     )
     child = processes.start(

@@ -35,12 +35,12 @@ def test_the_extractors_factory_is_called_once_a_batch(mode: str, environment: p
     environment.setenv("KNOWLEDGE_EXTRACTOR", f"{__name__}:counted")
     made.clear()
     if mode == "rolled back":
-        from flows.engine import extract_batch
+        from flows.engine import batch_flow
 
         def broken(*_: object) -> None:
             raise RuntimeError("the engine is broken")
 
-        environment.setattr(extract_batch, "extract_pending", broken)
+        environment.setattr(batch_flow, "extract_pending", broken)
     request = request_of([faults.document("a", fail=1), faults.document("b")], mode)
     assert flows.run_batch(request, "legacy" if mode == "legacy" else "engine").success_count == 2
     assert Store.from_settings().batch(mode).rolled_back_from == ("engine" if mode == "rolled back" else None)

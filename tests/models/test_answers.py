@@ -60,17 +60,17 @@ def test_a_resume_pays_for_what_is_missing(model: FakeModel, ledger: Callable[[]
 def test_a_rollback_to_legacy_asks_for_nothing_again(
     model: FakeModel, prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    from flows.engine import extract_batch
+    from flows.engine import batch_flow
 
-    answered = extract_batch.resolve_entities
+    answered = batch_flow.resolve_entities
 
     def broken(recorder: Any) -> None:
         raise RuntimeError("Prefect is broken")
 
     # The engine dies behind the documents; legacy takes over and does its resolution.
-    environment.setattr(extract_batch, "resolve_entities", broken)
+    environment.setattr(batch_flow, "resolve_entities", broken)
     result = flows.run_batch(request_of(documents(text_of(1), text_of(2)), "b"), "engine")
-    environment.setattr(extract_batch, "resolve_entities", answered)
+    environment.setattr(batch_flow, "resolve_entities", answered)
     assert (result.success_count, model.requests) == (2, 2)
 
 

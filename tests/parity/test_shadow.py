@@ -228,7 +228,7 @@ def test_an_engine_that_fails_on_what_legacy_served_is_a_divergence(environment:
     def crash(*_: Any) -> None:
         raise RuntimeError("the engine broke")
 
-    environment.setattr("flows.engine.extract_batch.extract_pending", crash)
+    environment.setattr("flows.engine.batch_flow.extract_pending", crash)
     with pytest.raises(RuntimeError, match="the engine broke"):
         shadow_of("crashing")
     [report] = archive.reports(Store.of_shadows().database, "crashing")

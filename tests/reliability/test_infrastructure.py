@@ -24,7 +24,7 @@ from compat.store.schema import WorkflowExecution
 # Tells its result, and how long the call took after Prefect was imported.
 TIMED_RUN = """
 import json, logging, sys, time
-import flows, flows.engine.extract_batch
+import flows, flows.engine.batch_flow
 logging.basicConfig(level="ERROR", format="%(name)s %(message)s")
 began = time.monotonic()
 result = flows.run_batch(json.load(sys.stdin), "engine")

@@ -22,7 +22,7 @@ REPOSITORY = Path(flows.__file__).parents[1]
 MUTATIONS = {
     "tasks/resolve.py": ("retries=0, ", ""),
     "tasks/extract.py": ("    retries=0,\n", ""),
-    "flows/engine/extract_batch.py": ("retries=0", "retries=1"),
+    "flows/engine/batch_flow.py": ("retries=0", "retries=1"),
     "flows/operations/reconcile.py": ("retries=0, ", ""),
     "flows/deployed.py": ('name="run-batch",\n    retries=0', 'name="run-batch",\n    retries=3'),
     "tasks/extraction/__init__.py": ("\nfrom ", "\nimport tenacity\nfrom "),

@@ -1,4 +1,4 @@
-"""How a side worked through its batch, gathered block by block as numbers, and judged once all are there."""
+"""How a side worked through its batch: steps collected block by block as numbers, and judged at the end."""
 
 from array import array
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ class Conduct:
     """The steps of one side, by its events and by its activity rows."""
 
     def __init__(self, limits: Limits, is_judged: bool = True) -> None:
-        """``is_judged``: whether the steps are those of one run, which the rules speak of."""
+        """``is_judged``: whether all steps are of one run; the rules are about one run."""
         self._limits = limits
         self._is_judged = is_judged
         self._names: dict[int, str] = {}
@@ -37,7 +37,7 @@ class Conduct:
         self._positions[document_id] = position
 
     def attempt(self, document_id: str, started: datetime | None, ended: datetime | None) -> None:
-        """Note an activity row. One of a document that nobody sent, or without a moment, is found elsewhere."""
+        """Note an activity row. Rows of unknown documents or without times are reported elsewhere."""
         position = self._positions.get(document_id)
         if position is None or started is None or ended is None:
             return

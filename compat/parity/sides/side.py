@@ -1,7 +1,7 @@
 """One side of a comparison: all that callers, old readers and subscribers can see of a batch, read into frames.
 
-A block of documents is read at a time, so that a batch of any size can be compared. Rows are read as they are stored:
-one that no model would take is to be found here, not to stop the comparison.
+Documents are read in blocks, so that a batch of any size can be compared. Rows are read as they are stored: a malformed one must
+be reported, not stop the comparison.
 """
 
 from bisect import bisect_left
@@ -38,7 +38,7 @@ from compat.store.sql import blocks
 
 # Documents in memory at a time, on either side.
 BLOCK = 200
-# What is told of documents between two of the batch's own events: one step, since its order is judged elsewhere.
+# Stands for all document events between two events of the batch itself; their order is judged elsewhere.
 _DOCUMENTS: Mapping[str, Any] = {"event": "documents", "payload": "", "is_of_this_batch": True, "has_timestamp": True}
 _FIRST = "BatchEvent.BatchCreated"
 _LAST = ("BatchEvent.BatchCompleted", "BatchEvent.BatchFailed")
@@ -55,32 +55,32 @@ def pairs(legacy: Store, engine: Store, batch_id: str, retry_base_seconds: float
     for block in blocks(dict.fromkeys([*one.document_ids(), *other.document_ids()]), BLOCK):
         yield one.documents(block), other.documents(block)
     breaches = one.breaches(), other.breaches()
-    # A rule that both break is no difference between them.
+    # A rule that both sides break is no difference.
     both = breaches[0].keys() & breaches[1].keys()
     only = [{rule: text for rule, text in side.items() if rule not in both} for side in breaches]
     yield one.batch(only[0]), other.batch(only[1])
 
 
 class Side:
-    """What a store has of a batch."""
+    """Everything that a store holds of one batch."""
 
     def __init__(self, store: Store, batch_id: str, limits: Limits, resumed: bool) -> None:
-        """``resumed``: whether the batch may have been, so that only the attempts of a document's last budget count."""
+        """``resumed``: whether the batch may have been resumed; then only a document's attempts since the last resume count."""
         self._store = store
         self._batch_id = batch_id
         self._resumed = resumed
-        # What the documents read so far come to.
+        # Sums over the documents read so far.
         self._sums: Counter[str] = Counter()
         executions = self._rows(select(BatchExecution.__table__).where(BatchExecution.id == batch_id))
         self._executions = [row._mapping for row in executions]
         began, ended = (self._executions[0][name] if self._executions else None for name in ("started_at", "completed_at"))
         self._span = Span(began, ended)
         self._runs = self._rows(self._of_batch(select(BatchRun.__table__), BatchRun))
-        # The order of a batch that was resumed is that of several runs, and no rule of one run judges it.
+        # A resumed batch has the order of several runs, which the rules for one run can't judge.
         self._conduct = Conduct(limits, is_judged=not (resumed and any(run.generation for run in self._runs)))
 
     def document_ids(self) -> list[str]:
-        """Return all documents that there is anything of, in the order of the request."""
+        """Return all documents that have any row, in the order of the request."""
         asked = self._of_batch(select(BatchDocument.document_id), BatchDocument).order_by(BatchDocument.position)
         tried = self._of_batch(select(DocumentOutcome.document_id), DocumentOutcome).order_by(DocumentOutcome.position)
         named = self._of_batch(select(BatchEventRow.document_id), BatchEventRow).where(BatchEventRow.document_id.is_not(None))
@@ -125,7 +125,7 @@ class Side:
         return frames(records)
 
     def breaches(self) -> dict[str, str]:
-        """Return the rules of the contract that the batch as a whole breaks; to be asked for after its documents."""
+        """Return the rules of the contract that the batch as a whole breaks. Call it after ``documents``."""
         run = self._runs[0] if self._runs else None
         own = self._of_batch(select(BatchEventRow.sequence, BatchEventRow.payload), BatchEventRow)
         for sequence, payload in self._rows(own.where(BatchEventRow.document_id.is_(None), BatchEventRow.superseded.is_(False))):
@@ -138,7 +138,7 @@ class Side:
         return found
 
     def batch(self, breaches: Mapping[str, str]) -> Frames:
-        """Return the frames of the batch as a whole; to be asked for after those of its documents, which it has to add up to."""
+        """Return the frames of the batch as a whole. Call it after ``documents``, whose sums it needs."""
         events = self._batch_events()
         return frames(
             {
@@ -182,7 +182,7 @@ class Side:
                 "duration_is_negative": values.is_negative(row.duration_ms),
             }
             for row in rows
-            # What a killed process left behind isn't an attempt.
+            # A row left behind by a killed process is no attempt.
             if not self._resumed or (values.generation(row) == last[row.execution_id] and row.status != SKIPPED)
         ]
 
@@ -205,7 +205,7 @@ class Side:
     # --- The batch ------------------------------------------------------------------------------------------------------
 
     def _batch_events(self) -> list[Mapping[str, Any]]:
-        """Return the batch's own events, and one step for what is told of documents between two of them."""
+        """Return the batch's own events, with one step for all document events between two of them."""
         events = self._of_batch(select(BatchEventRow.sequence, BatchEventRow.payload), BatchEventRow)
         own = events.where(BatchEventRow.document_id.is_(None), BatchEventRow.superseded.is_(False))
         theirs = self._of_batch(select(BatchEventRow.sequence), BatchEventRow)
@@ -241,7 +241,7 @@ class Side:
         ]
 
     def _adds_up(self, row: Mapping[str, Any], terminal: Any) -> bool | str:
-        """Return whether what is said of the batch is what its documents come to: noise of documents may move both, not one."""
+        """Return whether the batch's figures are the sums over its documents. Noise may move both, never one of them."""
         sums = self._sums
         counted = {
             "completed_documents": (row["completed_documents"], sums["succeeded"]),

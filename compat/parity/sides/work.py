@@ -1,4 +1,4 @@
-"""Whether a batch was worked through as CONTRACT 4 says: order, places, rounds and waits. Pure, and told by numbers alone.
+"""Whether a batch was worked through as CONTRACT 4 says: order, places, rounds and waits. Pure functions over numbers.
 
 Both runtimes are judged: each takes a document only where a place is free, and takes them in the order of the request.
 So when one starts, the documents in work and those before it that have not started yet are in other hands, of which there

@@ -26,7 +26,7 @@ from compat.private import drop_queued, instances_of
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
-from flows.engine import shown
+from flows.engine import publishing
 from flows.engine.embedded import use_embedded_server
 from flows.engine.stops import STOPS
 from flows.host import find_host
@@ -35,23 +35,23 @@ from tasks.extract import LaneWork, extraction_task
 from tasks.lanes import DocumentsFailedError, Lane, Lanes, Places, Rounds
 from tasks.resolve import resolve_entities
 
-# How often a flow looks whether it was suspended while its lanes work, in seconds.
+# How often a flow checks whether it was suspended while its lanes work, in seconds.
 LOOK_SECONDS = 1.0
-# What ends a thread past its except clauses for errors. Not Prefect's Pause, by which a suspended flow run ends.
+# What `except Exception` doesn't catch. Without Prefect's Pause, which ends a suspended flow run.
 CRASHES = (SystemExit, GeneratorExit, CancelledError)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a flow run works with: its caller's context and claim, and whether the batch is a shadow's."""
+class FlowInput:
+    """What a flow run gets: its caller's context and claim, and whether it is a shadow run."""
 
     context: BatchContext
     claim: Claim
     is_shadow: bool
 
 
-# The flow stands in its caller's process, so what it works with needn't be parameters, which Prefect stores and shows.
-_WORK: ContextVar[Work] = ContextVar("work")
+# Not flow parameters: Prefect would store them and show them on its page. The flow runs in its caller's process.
+_INPUT: ContextVar[FlowInput] = ContextVar("flow input")
 
 
 def in_process(api_seconds: float) -> dict[Any, Any]:
@@ -72,7 +72,7 @@ class EngineError(Exception):
 def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None:
     """Work through what is missing of a batch in Prefect, in this process, and end it.
 
-    Raises where the machinery fails; then the batch is as far as its rows say, and not ended.
+    Raises if Prefect or the flow itself fails. The batch hasn't ended then, and its rows say how far it is.
     """
     use_embedded_server()
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
@@ -81,20 +81,20 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
     engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
     failure: object
     api_seconds = context.settings.prefect_timeout_seconds
-    token = _WORK.set(Work(context, claim, is_shadow))
+    token = _INPUT.set(FlowInput(context, claim, is_shadow))
     with temporary_settings(in_process(api_seconds)):
         try:
             check_api(api_seconds)
             state: State[Any] = engine(claim.batch_id, return_state=True)
             failure = state.result(raise_on_failure=False)
         except Exception as error:
-            # Prefect itself, which may also fail behind a batch that has ended as it should.
+            # Prefect itself failed, perhaps after the batch had ended as it should.
             failure = error
             drop_unsent_events()
         finally:
-            _WORK.reset(token)
+            _INPUT.reset(token)
     if isinstance(failure, BatchInfrastructureError):
-        # The store failed, so it is not asked whether the batch has ended: that would hide what failed first.
+        # The store failed. Asking it whether the batch has ended would fail too, and hide the first error.
         raise failure
     # The row is the truth: Prefect's state doesn't prove whether the batch has ended.
     ended = context.store.has_ended(claim.batch_id)
@@ -103,9 +103,9 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
 
 
 def drop_unsent_events() -> None:
-    """Forgets what Prefect's API was still to be told, where it no longer answers.
+    """Drop Prefect's queued events if its API no longer answers.
 
-    At the interpreter's exit Prefect would try each of hundreds of events for seconds.
+    At the interpreter's exit Prefect would spend seconds on each of hundreds of them.
     """
     try:
         check_api(seconds=1.0)
@@ -114,16 +114,16 @@ def drop_unsent_events() -> None:
             drop_queued(worker)
 
 
-def tell_of_rollback(store: Store, batch_id: str) -> None:
-    """Emits ``knowledge.batch.rolled_back``, unless Prefect is away: what is emitted then would hold up the process's exit."""
-    # Whatever is wrong with Prefect now, legacy goes on.
+def publish_rollback(store: Store, batch_id: str) -> None:
+    """Emit ``knowledge.batch.rolled_back``, unless Prefect is away: an event queued then would delay the process's exit."""
+    # Legacy goes on, whatever is wrong with Prefect now.
     with suppress(Exception):
         check_api(seconds=1.0)
-        shown.tell_of(store, batch_id, "rolled_back")
+        publishing.emit_about(store, batch_id, "rolled_back")
 
 
 def check_api(seconds: float) -> None:
-    """Raises PrefectUnavailableError where Prefect's API refuses, or stays silent for so long, before a flow run waits for it."""
+    """Raise PrefectUnavailableError if Prefect's API refuses or is silent for so long, before a flow run waits for it."""
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
         refusal = client.api_healthcheck()
@@ -138,15 +138,15 @@ def extract_batch(batch_id: str) -> State[Any]:
     Args:
         batch_id: The batch, which the process that runs this holds.
     """
-    work = _WORK.get()
-    context, claim = work.context, work.claim
+    given = _INPUT.get()
+    context, claim = given.context, given.claim
     store, host = context.store, find_host()
     store.note_flow_run(claim, str(host.flow_run_id))
-    # Prefect puts a handler of its own over a flow run, which would drop the documents in work.
+    # Prefect's own signal handler around a flow run would drop the documents in work.
     with (
         STOPS.taken(),
-        # A shadow is nobody's batch: what it came to is told by its comparison.
-        nullcontext() if work.is_shadow else shown.publish_progress(store, batch_id),
+        # Of a shadow run its comparison is published.
+        nullcontext() if given.is_shadow else publishing.publish_progress(store, batch_id),
         Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
     ):
         recorder.begin()
@@ -171,7 +171,7 @@ def extract_pending(recorder: Recorder, extractor: Extractor) -> None:
 
 
 def run_lanes(lanes: Lanes, places: int, recorder: Recorder, extractor: Extractor) -> None:
-    """Run a task run in each place, and a further one behind each that ends while documents are left."""
+    """Submit a task run for each place, and another whenever one ends while documents are left."""
     task = extraction_task(recorder.policy)
     ended: SimpleQueue[Lane] = SimpleQueue()
     at_work: dict[Lane, PrefectFuture[None]] = {}
@@ -181,7 +181,7 @@ def run_lanes(lanes: Lanes, places: int, recorder: Recorder, extractor: Extracto
         at_work[lane] = task.submit(LaneWork(lane, recorder, extractor))
 
         def note_end(_: PrefectFuture[None]) -> None:
-            # Also where its body died; the others must not wait for it.
+            # Also if its body died: the other lanes must not wait for it.
             lanes.leave(lane)
             ended.put(lane)
 
@@ -201,12 +201,12 @@ def run_lanes(lanes: Lanes, places: int, recorder: Recorder, extractor: Extracto
             if lanes.wants_lane and not recorder.stopping:
                 submit(lane.place)
     finally:
-        # Whatever ended the flow, no lane may go on behind it.
+        # However the flow ended, no lane may go on behind it.
         lanes.close()
 
 
 def check(future: PrefectFuture[None]) -> None:
-    """Look at a task run that has ended. A failed document is an outcome; any other failure is raised."""
+    """Raise what ended a task run, unless it was a failed document, which is an outcome."""
     try:
         future.wait()
     except CRASHES as crash:

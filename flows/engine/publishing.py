@@ -1,7 +1,7 @@
-"""What a person sees of a batch in Prefect: artifacts and log lines at its flow run, and events that automations can hear.
+"""What a person sees of a batch in Prefect: artifacts and log lines of its flow run, and events for automations.
 
-Shown where a standing server keeps it; an embedded one goes with the run. Nothing here may fail a batch or hold it up: a
-thread of its own reads the store and tells Prefect, gives up at the first refusal, and is waited for a moment only.
+Nothing is published to an embedded server, which ends with the run. Nothing here may fail or delay a batch: a thread of its own
+reads the store and writes to Prefect, stops at the first refusal, and is waited for at most ``LAST_SECONDS``.
 """
 
 import json
@@ -37,22 +37,22 @@ from compat.store.overview import DocumentLine, Overview, can_change, overview
 
 log = logging.getLogger("knowledge_batch")
 
-# An artifact costs the server some 15 ms, so progress is told once in so many seconds, and only where there is any.
+# An artifact costs the server some 15 ms, so progress is published once in so many seconds, and only if it changed.
 TICK_SECONDS = 1.0
-# How long the end of a batch waits for Prefect to take what is left to show.
+# How long the end of a batch waits for Prefect to take what is left to publish.
 LAST_SECONDS = 5.0
 CALL_SECONDS = 3.0
-# Documents in the table, and log lines about documents: what a person reads, not what a batch may have.
+# Bounds of the table and of the log lines about documents: what a person reads, not what a batch has.
 MOST_DOCUMENTS = 100
 MOST_LINES = 200
-# Documents of a batch whose graph is shown with it; of larger ones it would keep the flow run waiting.
+# The largest batch, in documents, whose graph is published with it: a larger one would keep the flow run waiting.
 MOST_PICTURED = 500
 
-# Whether this context's batch is being shown already, at a flow run further out.
-_SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
+# Whether a flow run further out publishes this context's batch already.
+_PUBLISHED: ContextVar[bool] = ContextVar("published", default=False)
 
 
-# --- What is shown: pure ----------------------------------------------------------------------------------------------
+# --- What is published: pure ----------------------------------------------------------------------------------------------
 
 
 def summary(
@@ -60,8 +60,12 @@ def summary(
 ) -> str:
     """Return a batch in Markdown: status, counts, time, mode and why, the commands to go on with, and the head of its graph.
 
-    ``canonical`` is how many entities those of its documents were merged to, None where they weren't; ``notes`` is what is
-    to be said of its source; ``resumable`` is whether a resume can change it if it failed.
+    Args:
+        batch: The batch.
+        canonical: The number of merged entities; None if entities weren't merged.
+        head: The head of its graph in Markdown.
+        notes: Sentences about its source.
+        resumable: Whether a resume can change the batch if it failed.
     """
     quoted = shlex.quote(batch.batch_id)
     facts = {
@@ -87,21 +91,21 @@ def summary(
     return "\n".join([*lines, "", "Go on with:", "", "```sh", *following, "```", *(["", head] if head else [])])
 
 
-def table(shown: Overview) -> list[dict[str, str]]:
+def table(seen: Overview) -> list[dict[str, str]]:
     """Return a row per document, failures first; the last row counts those that are left out."""
-    rows = [_row(line) for line in shown.documents]
-    left_out = shown.batch.finished_documents - len(rows)
+    rows = [_row(line) for line in seen.documents]
+    left_out = seen.batch.finished_documents - len(rows)
     if left_out > 0:
-        more = f"… and {left_out} more; knowledge-batch events {shlex.quote(shown.batch.batch_id)} has them all"
+        more = f"… and {left_out} more; knowledge-batch events {shlex.quote(seen.batch.batch_id)} has them all"
         rows.append({"document": more, "outcome": "", "attempts": "", "entities": "", "relations": "", "error": ""})
     return rows
 
 
 def percent(batch: BatchRecord, under_way: float = 0.0) -> float:
-    """Return documents with an outcome, and what is done of those under way, 0 to 100; an empty batch that has ended is done."""
+    """Return the share of the work that is done, 0 to 100. ``under_way`` counts the parts of documents in work."""
     if batch.total_documents == 0:
         return 100.0 if batch.status in TERMINAL else 0.0
-    # A document may have got its outcome since it was last heard of.
+    # A document counted as under way may have got its outcome in between.
     return min(100.0, round(100 * (batch.finished_documents + under_way) / batch.total_documents, 1))
 
 
@@ -111,13 +115,13 @@ def line(event: BatchEvent) -> tuple[int, str] | None:
         case BatchCreated(total_documents=total):
             return logging.INFO, f"batch {event.batch_id}: created with {total} documents"
         case DocumentCompleted(document_id=document_id, entity_count=entities, relation_count=relations):
-            told = f"extracted, {entities} entities and {relations} relations"
-            return logging.INFO, f"batch {event.batch_id}: document {document_id}: {told}"
+            text = f"document {document_id}: extracted, {entities} entities and {relations} relations"
+            return logging.INFO, f"batch {event.batch_id}: {text}"
         case DocumentFailed(document_id=document_id, error=error):
             return logging.WARNING, f"batch {event.batch_id}: document {document_id}: {error}"
         case BatchCompleted(total_documents=total, entity_count=entities, relation_count=relations):
-            told = f"completed, {total} documents, {entities} entities and {relations} relations"
-            return logging.INFO, f"batch {event.batch_id}: {told}"
+            text = f"completed, {total} documents, {entities} entities and {relations} relations"
+            return logging.INFO, f"batch {event.batch_id}: {text}"
         case BatchFailed(error=error):
             return logging.ERROR, f"batch {event.batch_id}: {error}"
     return None
@@ -137,12 +141,12 @@ def _row(document: DocumentLine) -> dict[str, str]:
 # --- Prefect events ---------------------------------------------------------------------------------------------------
 
 
-def is_standing() -> bool:
-    """Return whether Prefect's server is a standing one, and not the embedded one of this process."""
+def outlives_process() -> bool:
+    """Return whether a Prefect server is in use that outlives this process."""
     return bool(PREFECT_API_URL.value())
 
 
-def tell(batch: BatchRecord, what: str) -> None:
+def emit(batch: BatchRecord, what: str) -> None:
     """Emit ``knowledge.batch.<what>`` about the resource ``knowledge.batch.<id>``, for automations."""
     counts = {"completedDocuments": batch.completed_documents, "failedDocuments": batch.failed_documents}
     emit_event(
@@ -152,20 +156,20 @@ def tell(batch: BatchRecord, what: str) -> None:
             "mode": batch.mode,
             "reason": batch.error or batch.mode_reason,
             "totalDocuments": batch.total_documents,
-            # Told a moment late, a new batch would seem to have begun half done.
+            # Emitted a moment late, the counts would make a new batch look half done.
             **(counts if what != "created" else {}),
         },
     )
 
 
-def tell_of(store: Store, batch_id: str, what: str) -> None:
-    """Emit an event about a batch as it is now, if there is a standing server. Never raises."""
-    if not is_standing():
+def emit_about(store: Store, batch_id: str, what: str) -> None:
+    """Emit an event about a batch as it is now, unless Prefect's server is embedded. Never raises."""
+    if not outlives_process():
         return
     try:
-        tell(store.batch(batch_id), what)
+        emit(store.batch(batch_id), what)
     except Exception:
-        log.debug("batch %s: Prefect was not told %s", batch_id, what, exc_info=True)
+        log.debug("batch %s: the event %s was not emitted", batch_id, what, exc_info=True)
 
 
 # --- While a batch runs -----------------------------------------------------------------------------------------------
@@ -173,32 +177,31 @@ def tell_of(store: Store, batch_id: str, what: str) -> None:
 
 @contextmanager
 def publish_progress(store: Store, batch_id: str, notes: Sequence[str] = ()) -> Iterator[None]:
-    """Show the batch on the flow run that this is called in, while the block runs and once more at its end.
+    """Publish the batch at the current flow run while the block runs, and once more at its end.
 
-    ``notes`` is what is to be said of the batch's source.
-
-    Does nothing without a standing server, and nothing within a block that shows the batch already.
+    Does nothing if Prefect's server is embedded, or within a block that already publishes the batch. ``notes`` are sentences
+    about the batch's source.
     """
     flow_run_id = flow_run.get_id()
-    if not is_standing() or flow_run_id is None or _SHOWN.get():
+    if not outlives_process() or flow_run_id is None or _PUBLISHED.get():
         yield
         return
-    token = _SHOWN.set(True)
+    token = _PUBLISHED.set(True)
     left = Event()
-    shower = _Shower(store, batch_id, UUID(flow_run_id), notes)
+    publisher = _Publisher(store, batch_id, UUID(flow_run_id), notes)
     # Settings and the run's logger are found through the context, which a bare thread wouldn't have.
-    thread = Thread(target=copy_context().run, args=(shower.work, left), name=f"show {batch_id}", daemon=True)
+    thread = Thread(target=copy_context().run, args=(publisher.work, left), name=f"publish {batch_id}", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        _SHOWN.reset(token)
+        _PUBLISHED.reset(token)
         left.set()
         thread.join(LAST_SECONDS)
 
 
-class _Shower:
-    """Tells Prefect of one batch, from its event log and its rows."""
+class _Publisher:
+    """Publishes one batch from its event log and its rows."""
 
     def __init__(self, store: Store, batch_id: str, flow_run_id: UUID, notes: Sequence[str]) -> None:
         self._notes = notes
@@ -207,12 +210,11 @@ class _Shower:
         self._flow_run_id = flow_run_id
         self._progress_id: UUID | None = None
         self._percent = 0.0
-        # How far long documents are that have no outcome yet, 0 to 1.
+        # The progress of long documents without an outcome, 0 to 1.
         self._under_way: dict[str, float] = {}
-        self._lines = 0
-        # A run that goes on with a batch tells of its own part only.
-        told = events.stored_events(store.database, batch_id)
-        self._after = told[-1][0] if told else -1
+        # A run that resumes a batch publishes its own part only.
+        earlier = events.stored_events(store.database, batch_id)
+        self._after = earlier[-1][0] if earlier else -1
         self._lines = 0
 
     def work(self, left: Event) -> None:
@@ -220,14 +222,14 @@ class _Shower:
             once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
             with once, get_client(httpx_settings={"timeout": CALL_SECONDS}, sync_client=True) as client:
                 while not left.wait(TICK_SECONDS):
-                    self._tell_events()
-                    self._show_progress(client)
-                self._tell_events()
-                self._show_end(client)
+                    self._log_events()
+                    self._publish_progress(client)
+                self._log_events()
+                self._publish_end(client)
         except Exception:
-            log.debug("batch %s is not shown in Prefect any more", self._batch_id, exc_info=True)
+            log.debug("batch %s is not published in Prefect any more", self._batch_id, exc_info=True)
 
-    def _tell_events(self) -> None:
+    def _log_events(self) -> None:
         logger = get_run_logger()
         for sequence, event in events.stored_events(self._store.database, self._batch_id, self._after):
             self._after = sequence
@@ -237,15 +239,15 @@ class _Shower:
                 self._under_way[event.document_id] = event.progress
             elif isinstance(event, DocumentCompleted | DocumentFailed):
                 self._under_way.pop(event.document_id, None)
-            if (said := line(event)) and not (of_document and self._lines > MOST_LINES):
-                logger.log(*said)
+            if (logged := line(event)) and not (of_document and self._lines > MOST_LINES):
+                logger.log(*logged)
             if of_document and self._lines == MOST_LINES:
                 logger.info("batch %s: knowledge-batch events has the lines about further documents", self._batch_id)
             if isinstance(event, BatchCreated | BatchCompleted | BatchFailed):
                 batch = self._store.batch(self._batch_id)
-                tell(batch, "created" if isinstance(event, BatchCreated) else batch.status)
+                emit(batch, "created" if isinstance(event, BatchCreated) else batch.status)
 
-    def _show_progress(self, client: SyncPrefectClient) -> None:
+    def _publish_progress(self, client: SyncPrefectClient) -> None:
         share = percent(self._store.batch(self._batch_id), sum(self._under_way.values()))
         if self._progress_id is None:
             self._progress_id = self._create(client, "progress", "batch-progress", share, "Documents with an outcome.")
@@ -253,17 +255,17 @@ class _Shower:
             client.update_artifact(self._progress_id, ArtifactUpdate(data=share))
         self._percent = share
 
-    def _show_end(self, client: SyncPrefectClient) -> None:
+    def _publish_end(self, client: SyncPrefectClient) -> None:
         seen = overview(self._store, self._batch_id, MOST_DOCUMENTS)
         batch = seen.batch
         if batch.status not in TERMINAL:
-            # It goes on elsewhere, in legacy or after a suspension, and is shown there.
+            # It goes on elsewhere, in legacy or after a suspension, and is published there.
             return
         if self._progress_id is not None:
             client.update_artifact(self._progress_id, ArtifactUpdate(data=percent(batch)))
         canonical = graphs.count(self._store.database, self._batch_id).get(self._batch_id)
-        said = summary(batch, canonical, self._head(batch), self._notes, can_change(self._store, batch))
-        self._create(client, "markdown", "batch-summary", said, "What came of the batch.")
+        markdown = summary(batch, canonical, self._head(batch), self._notes, can_change(self._store, batch))
+        self._create(client, "markdown", "batch-summary", markdown, "What came of the batch.")
         self._create(client, "table", "batch-documents", json.dumps(table(seen)), "Its documents, failures first.")
 
     def _head(self, batch: BatchRecord) -> str:
@@ -276,7 +278,7 @@ class _Shower:
         try:
             return head.markdown(MergedGraph(self._store, [self._batch_id]))
         except Exception:
-            log.debug("batch %s: its graph is not shown", self._batch_id, exc_info=True)
+            log.debug("batch %s: its graph is not published", self._batch_id, exc_info=True)
             return ""
 
     def _create(self, client: SyncPrefectClient, kind: str, key: str, data: Any, description: str) -> UUID:
