@@ -1,7 +1,8 @@
 """One attempt at one document: begun, and ended as succeeded, failed or stopped, each in one transaction."""
 
 import logging
-from typing import Literal
+from threading import Lock
+from typing import Any, Literal
 
 from sqlalchemy import select, update
 
@@ -12,7 +13,7 @@ from compat.ids import derived_id, document_execution_id
 from compat.keepable import text_of
 from compat.policy import RetryPolicy
 from compat.recording.commits import Commits, Entry
-from compat.recording.driver import read_one
+from compat.recording.driver import read
 from compat.recording.output import Checked
 from compat.recording.rows import Begun, Rows
 from compat.recording.statements import Statement, moment_for
@@ -25,11 +26,17 @@ log = logging.getLogger("knowledge_batch")
 
 Outcome = Literal["succeeded", "failed", "unfinished", "stopped"]
 
-_DOCUMENT = Statement(
-    "SELECT d.position, d.text, d.ontology_hash, o.outcome, o.generation, o.attempts"
+# Documents that are read at a time, the one that is to begin and those that come behind it.
+AHEAD = 10
+
+_DOCUMENTS = Statement(
+    "SELECT d.document_id, d.position, d.text, d.ontology_hash, o.outcome, o.generation, o.attempts"
     " FROM knowledge_batch_document d LEFT JOIN knowledge_document_outcome o"
-    " ON o.batch_id = d.batch_id AND o.document_id = d.document_id WHERE d.batch_id = ? AND d.document_id = ?",
-    ("batch_id", "document_id"),
+    " ON o.batch_id = d.batch_id AND o.document_id = d.document_id"
+    " WHERE d.batch_id = ? AND (o.outcome IS NULL OR d.document_id = ?) AND d.position >="
+    " (SELECT position FROM knowledge_batch_document WHERE batch_id = ? AND document_id = ?)"
+    " ORDER BY d.position LIMIT ?",
+    ("batch_id", "document_id", "batch_id", "document_id", "limit"),
 )
 
 
@@ -51,19 +58,16 @@ class AttemptWriter:
         self._commits = Commits(store, claim)
         self._rows = Rows(claim, policy, moment_for(store.database.dialect))
         self._ontologies: dict[str, str] = {}
+        # Documents that were read ahead, and the furthest position that was tried: up to there, where they stand is read anew.
+        self._ahead: dict[str, list[Any]] = {}
+        self._reached = -1
+        self._reading = Lock()
 
     def start(self, document_id: str) -> Started | Outcome:
-        """Line up the beginning of an attempt. Return it, or the outcome that the document has already.
-
-        It is read before the lock is taken: as long as this claim holds, which is asked again when it is written,
-        nobody else changes where a document stands.
-        """
+        """Line up the beginning of an attempt. Return it, or the outcome that the document has already."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"):
-            row = read_one(self.store.database, _DOCUMENT, (claim.batch_id, document_id))
-            if row is None:
-                raise LookupError(f"batch {claim.batch_id} has no document {document_id}")
-            position, text, ontology_hash, outcome, generation, attempts = row
+            position, text, ontology_hash, outcome, generation, attempts = self._document(document_id)
             if outcome is not None:
                 replayed: Outcome = outcome
                 return replayed
@@ -154,6 +158,20 @@ class AttemptWriter:
     def _write(self, entry: Entry) -> None:
         self._commits.add(entry)
         self._commits.wait(entry)
+
+    def _document(self, document_id: str) -> list[Any]:
+        """Return a document and where it stands, read before the lock is taken, a few documents at a time.
+
+        As long as this claim holds, which is asked as the beginning is written, nobody but this writer changes that.
+        """
+        with self._reading:
+            if document_id not in self._ahead:
+                batch_id = self.claim.batch_id
+                rows = read(self.store.database, _DOCUMENTS, (batch_id, document_id, batch_id, document_id, AHEAD))
+                self._ahead |= {each: row for each, *row in rows if each == document_id or row[0] > self._reached}
+            document = self._ahead.pop(document_id)
+            self._reached = max(self._reached, document[0])
+            return document
 
     def _ontology(self, ontology_hash: str) -> str:
         if ontology_hash not in self._ontologies:

@@ -65,8 +65,8 @@ def transaction(database: Database) -> Iterator[DriverTransaction]:
         connection.close()
 
 
-def read_one(database: Database, statement: Statement, parameters: Parameters) -> tuple[Any, ...] | None:
-    """Return the row of a query outside of any transaction. Raises what ``Database.read`` raises."""
+def read(database: Database, statement: Statement, parameters: Parameters) -> list[tuple[Any, ...]]:
+    """Return the rows of a query outside of any transaction. Raises what ``Database.read`` raises."""
     with database.read() as connection:
-        row = connection.exec_driver_sql(statement.for_driver(database.dialect), parameters).first()
-    return None if row is None else tuple(row)
+        rows = connection.exec_driver_sql(statement.for_driver(database.dialect), parameters)
+        return [tuple(row) for row in rows]

@@ -19,9 +19,9 @@ LONGEST_ID = 500
 # Problems that an error names; a broken extractor may have one in every entity.
 NAMED = 3
 
-# Signs in the JSON of a result that something of it may be unkeepable: NUL, what pydantic writes for a lone surrogate in a
-# key, and numbers near 64 bits.
-_SUSPECT = re.compile(r"\\u0000|\ufffd|[0-9]{19}")
+# Signs in the JSON of a result that a text of it may be unkeepable: NUL, and what stands for a lone surrogate in a key.
+_SUSPECT = (r"\u0000", "\ufffd")
+_LONG_NUMBER = re.compile("[0-9]{19}")
 
 Rule = Callable[[ExtractionResult, str], Iterator[Problem]]
 
@@ -52,17 +52,17 @@ def checked(output: object, text: str) -> Checked:
 
 def _as_json(result: ExtractionResult) -> str | None:
     """Return the result's JSON; None where a text, number or key in it may be one that can't be kept."""
-    # Written as null in JSON. Other numbers have bounds, or are whole.
-    if any(
-        isinstance(each, float) and not isfinite(each) for entity in result.graph.entities for each in entity.attributes.values()
-    ):
+    stats = result.graph.stats.model_dump_json() + result.stats.model_dump_json()
+    numbers = (value for entity in result.graph.entities for value in entity.attributes.values() if not isinstance(value, str))
+    # NaN and infinity, which JSON writes as null, are not smaller than anything. All other numbers have bounds.
+    if _LONG_NUMBER.search(stats) or not all(abs(value) <= LARGEST for value in numbers):
         return None
     try:
         json = result.model_dump_json()
     except ValueError:
         # A lone surrogate.
         return None
-    return None if _SUSPECT.search(json) else json
+    return None if any(sign in json for sign in _SUSPECT) else json
 
 
 def _parsed(output: object) -> ExtractionResult:

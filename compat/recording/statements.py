@@ -68,7 +68,8 @@ def moment_for(dialect: str) -> Callable[[datetime], Any]:
 
 
 def _as_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    # Without the zone, which is at the end.
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
 
 def _unchanged(moment: datetime) -> datetime:

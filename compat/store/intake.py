@@ -1,15 +1,18 @@
-"""A request as rows: the batch, its documents and its ontologies, written in one go."""
+"""A request as rows: the batch, its documents and its ontologies, written in one go and read again a few at a time."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from compat.contracts import BatchConfig, DocumentInput
 from compat.ids import content_hash
 from compat.status import RowStatus
+from compat.store.database import Database
+from compat.store.failures import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, OntologyContent, WorkflowExecution
-from compat.store.sql import blocks, insert_or_ignore
+from compat.store.sql import DOCUMENTS, blocks, insert_or_ignore
 
 
 class Documents(Sized, Iterable[DocumentInput], Protocol):
@@ -112,3 +115,45 @@ def _insert_documents(connection: Connection, documents: Iterable[DocumentInput]
         insert_or_ignore(connection, BatchDocument, *rows)
         document_ids += [document.document_id for document in block]
     return document_ids
+
+
+@dataclass(frozen=True)
+class StoredDocuments:
+    """The documents of a stored request, which are read again each time, a few of them in memory."""
+
+    database: Database
+    batch_id: str
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[DocumentInput]:
+        query = (
+            select(BatchDocument.position, BatchDocument.document_id, BatchDocument.text, OntologyContent.content)
+            .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
+            .where(BatchDocument.batch_id == self.batch_id)
+            .order_by(BatchDocument.position)
+            .limit(DOCUMENTS)
+        )
+        position = -1
+        while True:
+            with infrastructure(self.batch_id, "batch_get_status"), self.database.read() as connection:
+                rows = connection.execute(query.where(BatchDocument.position > position)).all()
+            for row in rows:
+                # As it came in; it was checked then.
+                yield DocumentInput.model_construct(document_id=row.document_id, text=row.text, ontology_content=row.content)
+                position = row.position
+            if not rows:
+                return
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """A request as it is stored."""
+
+    batch_id: str
+    organization_id: str
+    ontology_id: str
+    documents: StoredDocuments
+    config: BatchConfig

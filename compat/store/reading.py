@@ -1,18 +1,19 @@
 """What is stored of batches, read only: where one stands, what came of it, which there are."""
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, select
+from sqlalchemy import Connection, Row, Text, cast, func, literal, select
 
 from compat.contracts import (
     BatchConfig,
     BatchResult,
     BatchState,
     BatchSummary,
-    DocumentInput,
     DocumentResult,
     ExtractionResult,
     Failure,
@@ -26,6 +27,7 @@ from compat.status import RowStatus
 from compat.store import record
 from compat.store.database import Database
 from compat.store.failures import infrastructure
+from compat.store.intake import StoredDocuments, StoredRequest
 from compat.store.record import BatchRecord
 from compat.store.schema import (
     BatchDocument,
@@ -33,7 +35,6 @@ from compat.store.schema import (
     BatchRun,
     CanonicalRow,
     DocumentOutcome,
-    OntologyContent,
     Utc,
     WorkflowActivity,
     WorkflowExecution,
@@ -89,48 +90,6 @@ class DocumentAttempts:
         return generations
 
 
-@dataclass(frozen=True)
-class StoredDocuments:
-    """The documents of a stored request, which are read again each time, a few of them in memory."""
-
-    database: Database
-    batch_id: str
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[DocumentInput]:
-        query = (
-            select(BatchDocument.position, BatchDocument.document_id, BatchDocument.text, OntologyContent.content)
-            .join(OntologyContent, OntologyContent.hash == BatchDocument.ontology_hash)
-            .where(BatchDocument.batch_id == self.batch_id)
-            .order_by(BatchDocument.position)
-            .limit(DOCUMENTS)
-        )
-        position = -1
-        while True:
-            with infrastructure(self.batch_id, "batch_get_status"), self.database.read() as connection:
-                rows = connection.execute(query.where(BatchDocument.position > position)).all()
-            for row in rows:
-                # As it came in; it was checked then.
-                yield DocumentInput.model_construct(document_id=row.document_id, text=row.text, ontology_content=row.content)
-                position = row.position
-            if not rows:
-                return
-
-
-@dataclass(frozen=True)
-class StoredRequest:
-    """A request as it is stored."""
-
-    batch_id: str
-    organization_id: str
-    ontology_id: str
-    documents: StoredDocuments
-    config: BatchConfig
-
-
 class Reader:
     """The batches of one database, read only. ``lease_seconds`` is how long a batch's holder may be silent."""
 
@@ -168,17 +127,19 @@ class Reader:
 
     def result(self, batch_id: str) -> BatchResult:
         """Return the BatchResult of the present outcomes, in the order of the request, without documents that have none."""
+        outcome = DocumentOutcome
         query = (
-            select(DocumentOutcome)
-            .where(DocumentOutcome.batch_id == batch_id, DocumentOutcome.outcome.is_not(None))
-            .order_by(DocumentOutcome.position)
+            # The extraction as text, which becomes the model in one step.
+            select(outcome.document_id, outcome.outcome, cast(outcome.extraction, Text).label("extraction"), *_ERROR)
+            .where(outcome.batch_id == batch_id, outcome.outcome.is_not(None))
+            .order_by(outcome.position)
         )
-        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection:
+        with infrastructure(batch_id, "batch_get_status"), self.database.read() as connection, _collector_paused():
             record.find(connection, batch_id, self.lease_seconds)
             documents = [
                 DocumentResult(
                     document_id=row.document_id,
-                    result=Success(extraction=ExtractionResult.model_validate(row.extraction))
+                    result=Success(extraction=ExtractionResult.model_validate_json(row.extraction))
                     if row.outcome == "succeeded"
                     else Failure(error=_stored_error(row).text),
                 )
@@ -242,7 +203,7 @@ class Reader:
         with infrastructure(batch_id or "(new)", "batch_create_execution"), self.database.read() as connection:
             return set(connection.execute(query).scalars())
 
-    def request(self, batch_id: str) -> "StoredRequest":
+    def request(self, batch_id: str) -> StoredRequest:
         """Return the request that the batch was started with. Raises BatchNotFoundError."""
         batch = self.batch(batch_id)
         documents = StoredDocuments(self.database, batch_id, batch.total_documents)
@@ -336,6 +297,26 @@ def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Ite
                 counted=row.attempts,
                 attempts=tuple(made.get(execution_id, ())),
             )
+
+
+_ERROR = (
+    DocumentOutcome.error_class,
+    DocumentOutcome.error_message,
+    DocumentOutcome.error_terminal,
+    DocumentOutcome.error_args,
+)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Make many objects that all stay, without Python looking through them time and again for some that may go."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _stored_error(row: Row[Any]) -> StoredError:
