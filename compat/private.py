@@ -75,7 +75,7 @@ def rename_task_run(context: Any, name: str) -> None:
 
 
 def instances_of(kept: type[T]) -> list[T]:
-    """Return the instances of a class of which Prefect keeps one a key: EventsWorker, SubprocessASGIServer."""
+    """Return the instances of a class of which Prefect keeps one a key: EventsWorker."""
     return list(kept._instances.values())  # type: ignore[attr-defined]
 
 
@@ -88,11 +88,6 @@ def drop_queued(worker: Any) -> int:
             dropped += 1
     except Empty:
         return dropped
-
-
-def server_started_by(server: type[T], start: Callable[[Any], Any]) -> type[T]:
-    """Return SubprocessASGIServer with another way to start its process: its own writes to the caller's terminal."""
-    return type(f"Our{server.__name__}", (server,), {"_run_uvicorn_command": start})
 
 
 def is_prefects(handler: object) -> bool:

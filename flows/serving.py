@@ -11,6 +11,7 @@ from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows import watch
 from flows.context import BatchContext
+from flows.engine import embedded
 from flows.engine.stops import STOPS
 from flows.shadow import submission
 
@@ -70,6 +71,8 @@ def _run_legacy(context: BatchContext, claim: Claim) -> None:
 def _run_engine(context: BatchContext, claim: Claim) -> Exception | None:
     """Return the error that Prefect or the flow failed with, or None if the batch has ended."""
     try:
+        if context.host.flow_run_id is None:
+            embedded.start_ahead()
         from flows.engine import batch_flow
 
         batch_flow.run(context, claim)

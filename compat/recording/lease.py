@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from threading import Event, Thread
 
 from compat.errors import InvalidStateTransitionError, KnowledgeBatchError
@@ -64,7 +65,10 @@ class Lease:
         self._watcher: Thread | None = None
 
     def __enter__(self) -> "Lease":
-        self._watcher = Thread(target=self._watch, name=f"lease of {self.claim.batch_id}", daemon=True)
+        # Whether it was cancelled elsewhere is asked with the settings of the flow run around.
+        self._watcher = Thread(
+            target=copy_context().run, args=(self._watch,), name=f"lease of {self.claim.batch_id}", daemon=True
+        )
         self._watcher.start()
         return self
 

@@ -26,8 +26,7 @@ from compat.private import drop_queued, instances_of
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
-from flows.engine import publishing
-from flows.engine.embedded import use_embedded_server
+from flows.engine import embedded, publishing
 from flows.engine.stops import STOPS
 from flows.host import find_host
 from flows.host.flow_run import final_state
@@ -74,15 +73,16 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
 
     Raises if Prefect or the flow itself fails. The batch hasn't ended then, and its rows say how far it is.
     """
-    use_embedded_server()
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
     threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
     name = f"{claim.batch_id} ({'shadow' if is_shadow else 'engine'})"
     engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
     failure: object
     api_seconds = context.settings.prefect_timeout_seconds
+    # A caller's own flow has a server already, and its run is known there alone.
+    server = {} if context.host.flow_run_id else embedded.settings()
     token = _INPUT.set(FlowInput(context, claim, is_shadow))
-    with temporary_settings(in_process(api_seconds)):
+    with temporary_settings({**in_process(api_seconds), **server}):
         try:
             check_api(api_seconds)
             state: State[Any] = engine(claim.batch_id, return_state=True)
@@ -118,6 +118,8 @@ def publish_rollback(store: Store, batch_id: str) -> None:
     """Emit ``knowledge.batch.rolled_back``, unless Prefect is away: an event queued then would delay the process's exit."""
     # Legacy goes on, whatever is wrong with Prefect now.
     with suppress(Exception):
+        if not publishing.outlives_process():
+            return
         check_api(seconds=1.0)
         publishing.emit_about(store, batch_id, "rolled_back")
 

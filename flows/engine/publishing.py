@@ -34,6 +34,7 @@ from compat.markdown import escaped
 from compat.status import TERMINAL, RowStatus
 from compat.store import BatchRecord, Store, events, graphs
 from compat.store.overview import DocumentLine, Overview, can_change, overview
+from flows.engine import embedded
 
 log = logging.getLogger("knowledge_batch")
 
@@ -143,7 +144,7 @@ def _row(document: DocumentLine) -> dict[str, str]:
 
 def outlives_process() -> bool:
     """Return whether a Prefect server is in use that outlives this process."""
-    return bool(PREFECT_API_URL.value())
+    return PREFECT_API_URL.value() not in (None, "", embedded.SERVER.url)
 
 
 def emit(batch: BatchRecord, what: str) -> None:

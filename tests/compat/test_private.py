@@ -16,7 +16,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
-from prefect.server.api.server import SubprocessASGIServer
 from rdflib.plugins.parsers.notation3 import BadSyntax
 
 import brokenprefect
@@ -131,18 +130,6 @@ def test_unsent_events_are_found_and_dropped() -> None:
         child = processes.start(UNSENT + "import os, sys; sys.stdout.flush(); os._exit(0)", PREFECT_API_URL=url)
         printed, errors = child.communicate(timeout=60)
     assert printed == "True 0\n", errors
-
-
-def test_a_server_is_started_our_way_and_found() -> None:
-    # Prefect's own start calls it.
-    assert "self._run_uvicorn_command()" in inspect.getsource(SubprocessASGIServer.start)
-    ours = private.server_started_by(SubprocessASGIServer, lambda server: f"started on {server.port}")
-    server = ours(65_001)
-    try:
-        assert server in private.instances_of(SubprocessASGIServer)
-        assert server._run_uvicorn_command() == "started on 65001"  # type: ignore[comparison-overlap]
-    finally:
-        SubprocessASGIServer._instances.pop(65_001)
 
 
 def test_a_worker_names_the_flow_run_and_a_server_knows_that_it_is_embedded() -> None:
