@@ -16,6 +16,7 @@ from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
 from flows.command import administration, models, modes
 from flows.command import drill as drills
+from flows.command import evidence as evidence_command
 from flows.command import graphs as graph_commands
 from flows.command import parity as evidence
 from flows.command.log import LogFile
@@ -209,6 +210,7 @@ app.command()(graph_commands.view)
 app.command()(models.calls)
 app.command()(models.prune)
 app.command()(administration.deploy)
+app.command()(evidence_command.evidence)
 app.command()(administration.up)
 
 
