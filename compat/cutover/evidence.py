@@ -117,14 +117,13 @@ def gathered(main: Store, shadows: Store, min_batches: int, max_age: str, junit:
     checked = archive.judged(main.database, shadows.database, min_batches, age, since)
     reports = archive.reports(shadows.database, since=since)
     tested_at, outcomes = read_junit(junit) if junit is not None else (None, {})
-    rows = {row.risk: row for row in checked.rows}
-    found = {
+    found: dict[str, Finding] = {
         "R5": figures.repeated_work(main),
         "R6": figures.stored_errors(main),
         "R8": figures.resumes(main),
         "R9": figures.imports_of_extractors(),
-        **{risk: _of_gate(row, main) for risk, row in rows.items()},
     }
+    found |= {str(row.risk): _of_gate(row, main) for row in checked.rows}
     runtimes = figures.runtimes(main, shadows)
     legacy, shadow = runtimes[0].seconds, runtimes[-1].seconds
     return Evidence(
