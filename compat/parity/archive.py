@@ -1,6 +1,6 @@
 """Reports and baselines as stored in the shadow namespace. Nothing is overwritten."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from compat.parity.versions import versions
 from compat.policy import retry_owner
 from compat.store.database import Database
 from compat.store.schema import BatchExecution, ShadowSubmission, StoredBaseline, StoredReport
+from compat.store.sql import IDS, blocks
 
 
 def save(database: Database, report: ParityReport) -> None:
@@ -56,7 +57,7 @@ def judged(
     with shadows.read() as connection:
         older = connection.execute(select(func.count()).where(StoredReport.created_at < oldest)).scalar_one()
     found = reports(shadows, since=oldest)
-    unreported = _unreported(main, found, oldest)
+    unreported = _unreported(main, shadows, oldest)
     return gate.check(found, now, versions(), min_batches, max_age, older, unreported, _served(main, oldest))
 
 
@@ -70,13 +71,18 @@ def _served(main: Database, since: datetime) -> gate.Served:
     return gate.Served(frozenset(policy for policy, _ in found), frozenset(retried))
 
 
-def _unreported(main: Database, found: Sequence[ParityReport], since: datetime) -> list[str]:
+def _unreported(main: Database, shadows: Database, since: datetime) -> list[str]:
     """Return batches whose shadow run was submitted since then and hasn't reported. A resumed batch needs a new report."""
     query = select(ShadowSubmission.batch_id, ShadowSubmission.generation)
     query = query.where(ShadowSubmission.status == "submitted", ShadowSubmission.updated_at >= since)
-    reported = {(report.batch_id, report.generation) for report in found}
     with main.read() as connection:
         submitted = connection.execute(query.order_by(ShadowSubmission.updated_at)).tuples().all()
+    reported: set[tuple[str, int]] = set()
+    # Of any age: a submission that is repeated, since Prefect was slow to answer, gets no report of its own.
+    with shadows.read() as connection:
+        for some in blocks([batch_id for batch_id, _ in submitted], IDS):
+            made = select(StoredReport.batch_id, StoredReport.report["generation"].as_integer())
+            reported |= set(connection.execute(made.where(StoredReport.batch_id.in_(some))).tuples())
     return [batch_id for batch_id, generation in submitted if (batch_id, generation) not in reported]
 
 
