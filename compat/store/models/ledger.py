@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from compat.contracts import utc_now
 from compat.ids import new_id
 from compat.store.database import Database
-from compat.store.models.answers import Answer, Turn, give_back, keep, note_use
+from compat.store.models.answers import note_use
 from compat.store.schema import ModelCall
 
 CallOutcome = Literal["answered", "partial", "refused", "failed", "stored"]
@@ -92,20 +92,11 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None:
-        """Write a call, and its answer if it is to be kept, in one transaction, which also gives up the right to ask."""
-        with self._database.write() as connection:
-            connection.execute(insert(ModelCall).values(_row(call)))
-            if answer is None:
-                give_back(connection, turn)
-            else:
-                keep(connection, turn, answer)
-
     def record_stored(self, calls: Sequence[Call]) -> None:
         """Write that these answers came from the store."""
         if calls:
             with self._database.write() as connection:
-                connection.execute(insert(ModelCall), [_row(call) for call in calls])
+                connection.execute(insert(ModelCall), [row_of(call) for call in calls])
                 note_use(connection, dict.fromkeys(call.answer_key for call in calls))
 
     def tokens_spent(self, batch_id: str) -> int:
@@ -180,7 +171,8 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
-def _row(call: Call) -> dict[str, object]:
+def row_of(call: Call) -> dict[str, object]:
+    """Return the row of a call, with what a database can store of its texts."""
     kept = replace(call, error=_storable(call.error), reply=_storable(call.reply), created_at=call.created_at or utc_now())
     return {"id": new_id("knowledge_model_call"), **kept.__dict__}
 

@@ -25,6 +25,11 @@ class Limits:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
 
 class Limiter:
     """The limits in one database."""
@@ -38,7 +43,7 @@ class Limiter:
         Requests and tokens leak at their rate a minute. Of several batches that wait, the one whose last turn is longest
         ago goes first, so a batch of a thousand chunks doesn't hold up one of three.
         """
-        if limits.requests_per_minute is None and limits.tokens_per_minute is None:
+        if not limits.any:
             return self.paused(limits)
         with self._database.write() as connection:
             insert_or_ignore(connection, ModelLimit, {"key": limits.key})

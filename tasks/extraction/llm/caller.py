@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 from compat.errors import KnowledgeBatchError
 from compat.store.models.answers import HOLD_SECONDS, Answer, Turn
+from compat.store.models.exchange import MadeCall, Question
 from compat.store.models.ledger import STOPPED, Call, CallOutcome
 from compat.store.models.limits import Limits
 from compat.work import Work
 from tasks.extraction.llm.client import Client
 from tasks.extraction.llm.errors import ModelAnswerError, ModelCallError, TokenBudgetError
-from tasks.extraction.llm.loop import surely
+from tasks.extraction.llm.loop import Transactions, surely
 from tasks.extraction.llm.messages import Reply, Request
 
 log = logging.getLogger("knowledge_batch")
@@ -26,6 +27,8 @@ log = logging.getLogger("knowledge_batch")
 TRUNCATED = '"truncated"'
 # How often a call that waits for the same one of somebody else looks again.
 LOOK_SECONDS = 0.1
+# For how long it is known whether the provider wants to be left alone, once that is read.
+PAUSE_KNOWN_SECONDS = 0.1
 
 
 class CallStore(Protocol):
@@ -34,17 +37,17 @@ class CallStore(Protocol):
     def find(self, keys: Sequence[str], since: float) -> dict[str, Answer]:
         """Return the answers that are kept under these keys."""
 
-    def ask(self, key: str, model: str, batch_id: str, batch_holder: str, since: float) -> Answer | Turn | None:
-        """Return the kept answer, the turn to ask the model, or None while another one asks."""
+    def exchange(self, items: Sequence[Question | MadeCall]) -> list[Answer | Turn | None]:
+        """Return for a question the kept answer, the turn to ask the model, or None while another one asks.
+
+        Of a call that was made, write it and the answer it brought. All of them in one transaction.
+        """
 
     def renew(self, tokens: Sequence[str]) -> None:
         """Keep turns alive while their calls are in flight."""
 
     def give_back(self, turn: Turn) -> None:
         """Give up a turn without an answer."""
-
-    def record(self, call: Call, turn: Turn, answer: Answer | None = None) -> None:
-        """Write a call and the answer it brought, in one transaction."""
 
     def record_stored(self, calls: Sequence[Call]) -> None:
         """Write that calls were answered from the store."""
@@ -78,7 +81,7 @@ def request_key(client: Client, prompt_version: str, request: Request) -> str:
         client.base_url,
         client.settings_key,
         prompt_version,
-        json.dumps(request.schema, ensure_ascii=False),
+        request.schema.text,
         request.system,
         request.user,
     ]
@@ -92,7 +95,7 @@ def request_key(client: Client, prompt_version: str, request: Request) -> str:
 
 def estimated_tokens(request: Request) -> tuple[int, int]:
     """About what a call takes, in and out: four bytes a token, and an answer of its text's size and half as much again."""
-    fixed = len(request.system.encode("utf-8", "replace")) + len(json.dumps(request.schema))
+    fixed = len(request.system.encode("utf-8", "replace")) + len(request.schema.text.encode("utf-8", "replace"))
     text = len(request.user.encode("utf-8", "replace"))
     return (fixed + text) // 4, text * 3 // 8
 
@@ -103,6 +106,7 @@ class Caller:
     def __init__(self, client: Client, store: CallStore, limits: Limits, budget: int | None, fresh_since: float) -> None:
         self._client = client
         self._store = store
+        self._exchange = Transactions(store.exchange)
         self._limits = limits
         self._budget = budget
         self._fresh_since = fresh_since
@@ -133,9 +137,9 @@ class Caller:
         if self._places is None:
             self._places = asyncio.Semaphore(work.concurrency)
         async with self._places:
+            question = Question(call.answer_key, call.model, call.batch_id, work.holder, self._fresh_since, self._limits.key)
             while True:
-                arguments = (call.answer_key, call.model, call.batch_id, work.holder, self._fresh_since)
-                turn = await surely(self._store.ask, *arguments)
+                turn = await self._exchange.do(question)
                 if isinstance(turn, Answer):
                     return turn, True
                 if turn is not None:
@@ -147,9 +151,13 @@ class Caller:
     async def _pay(self, call: Call, request: Request, turn: Turn, read: Callable[[Reply], Read]) -> Answer:
         tokens = sum(estimated_tokens(request))
         used = 0
+        pause_read_at = time.monotonic()
         await self._reserve(call.batch_id, tokens)
         try:
-            await self._wait_for_limit(call.batch_id, tokens)
+            # Without limits there are the provider's pauses, of which the turn told.
+            is_known = time.monotonic() - pause_read_at < PAUSE_KNOWN_SECONDS
+            if turn.pause or self._limits.any or not is_known:
+                await self._wait_for_limit(call.batch_id, tokens)
             began = time.monotonic()
             call = replace(call, fresh=self._fresh_since > 0)
             try:
@@ -191,7 +199,7 @@ class Caller:
             row = replace(row, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, tokens_cached=reply.tokens_cached)
             if answer is None:
                 row = replace(row, reply=self._client.clean(_text(reply.answer)))
-        await surely(self._store.record, row, turn, answer)
+        await self._exchange.do(MadeCall(row, turn, answer))
         self._turns.pop(turn.token, None)
 
     # --- The right to ask, kept while asking --------------------------------------------------------------------------

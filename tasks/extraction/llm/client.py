@@ -108,10 +108,10 @@ class Client:
         if endpoint.temperature is not None:
             settings["temperature"] = endpoint.temperature
         if self._model.profile.get("supports_json_schema_output") and self.provider != "anthropic":
-            output = OutputObjectDefinition(json_schema=request.schema, name="answer", strict=False)
+            output = OutputObjectDefinition(json_schema=request.schema.value, name="answer", strict=False)
             parameters = ModelRequestParameters(output_mode="native", allow_text_output=True, output_object=output)
         else:
-            tool = ToolDefinition(name="answer", parameters_json_schema=request.schema, kind="output", strict=False)
+            tool = ToolDefinition(name="answer", parameters_json_schema=request.schema.value, kind="output", strict=False)
             parameters = ModelRequestParameters(output_mode="tool", allow_text_output=False, output_tools=[tool])
         asked = ModelRequest(parts=[SystemPromptPart(content=request.system), UserPromptPart(content=request.user)])
         messages: list[ModelRequest | ModelResponse] = [asked]

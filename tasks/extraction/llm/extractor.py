@@ -138,8 +138,10 @@ class _Document:
         Raises the error of the first chunk that failed, in the document's order.
         """
         first = [(chunk, vocabulary(self._ontology, chunk.text)) for chunk in chunks]
-        keys = [self._key(self._stages[0], self._first_request(chunk, words)) for chunk, words in first]
-        self._known = await self._caller.find(keys)
+        # Of many chunks those that are answered are read without a lock, all at once; one alone is asked about like any other.
+        if len(chunks) > 1:
+            keys = [self._key(self._stages[0], self._first_request(chunk, words)) for chunk, words in first]
+            self._known = await self._caller.find(keys)
         queue = iter(first)
         failed: dict[int, Exception] = {}
 

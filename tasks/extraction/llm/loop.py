@@ -6,10 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from compat.errors import AttemptStoppedError
+from compat.errors import AttemptStoppedError, StoreUnavailableError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LOOK_SECONDS = 0.2
@@ -82,3 +83,48 @@ async def surely(write: Callable[..., Result], *arguments: Any) -> Result:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+class Transactions(Generic[Item, Result]):
+    """Brings items to the store: those that wait while a transaction is under way share the next one."""
+
+    def __init__(self, transact: Callable[[list[Item]], list[Result]]) -> None:
+        """``transact`` does all of the items or none, and returns a result for each."""
+        self._transact = transact
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def do(self, item: Item) -> Result:
+        """Return an item's result once its transaction is committed, also if the task is cancelled meanwhile."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    async def _write(self) -> None:
+        while self._waiting:
+            some, self._waiting = self._waiting, []
+            await self._settle(some)
+        self._writing = None
+
+    async def _settle(self, some: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await asyncio.to_thread(self._transact, [item for item, _ in some])
+        except Exception as error:
+            if len(some) == 1:
+                some[0][1].set_exception(error)
+            elif isinstance(error, StoreUnavailableError):
+                for _, future in some:
+                    future.set_exception(StoreUnavailableError(error.reason))
+            else:
+                # The database refuses one of them: each by itself shows which.
+                for each in some:
+                    await self._settle([each])
+            return
+        for (_, future), result in zip(some, results, strict=True):
+            future.set_result(result)

@@ -1,5 +1,6 @@
 """What is asked of a model, and what it answers."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,26 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Schema:
+    """A JSON schema, and its text, which is hashed and measured at every call."""
+
+    value: dict[str, Any]
+    text: str
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> "Schema":
+        """Return the schema of a value."""
+        return cls(value, json.dumps(value, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
 class Request:
     """A call. ``system`` is the same for many calls and comes first, so that providers can cache it."""
 
     asked: Asked
     system: str
     user: str
-    schema: dict[str, Any]
+    schema: Schema
 
 
 @dataclass(frozen=True)

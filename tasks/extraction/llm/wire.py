@@ -5,11 +5,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from tasks.extraction.llm.messages import Schema
 from tasks.extraction.llm.vocabulary import MOST_TERMS, Vocabulary
 
 
@@ -39,13 +41,14 @@ class RelationItem(BaseModel):
 Item = MentionItem | EntityItem | RelationItem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Output:
-    """An output type: what each of the lists of an answer holds."""
+    """An output type: what each of the lists of an answer holds. Compared by identity."""
 
     lists: Mapping[str, type[Item]]
 
-    def schema(self, vocabulary: Vocabulary) -> dict[str, Any]:
+    @lru_cache(maxsize=64)  # noqa: B019 -- there are four of them, as long as the process
+    def schema(self, vocabulary: Vocabulary) -> Schema:
         """Return the JSON schema of an answer. Labels are an enum unless there are more than some servers take."""
         enums = {"type": list(vocabulary.classes), "predicate": list(vocabulary.properties)}
         lists = {}
@@ -55,7 +58,7 @@ class Output:
                 for key in item.model_fields
             }
             lists[name] = {"type": "array", "items": _object(fields)}
-        return _object(lists)
+        return Schema.of(_object(lists))
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
