@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import processes
 import pytest
 from plain import PlainWriter
 from sqlalchemy import select, text
@@ -15,7 +16,7 @@ import legacy.orchestrator
 import postgres
 from compat.contracts import BatchParams, ExtractionResult, PipelineConfig
 from compat.modes import Decision, Mode
-from compat.recording import recorder
+from compat.recording import commits, recorder
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from compat.store.database import Database
@@ -216,3 +217,73 @@ def test_every_table_is_what_the_plain_way_writes(
     for table, rows in plain.items():
         assert quick[table] == rows, table
     assert plain["knowledge_batch_run"]
+
+
+def old_row(store: Store) -> int:
+    """The finished documents that an old reader counts."""
+    with store.database.read() as connection:
+        return int(connection.execute(text("SELECT completed_documents FROM knowledge_batch_execution")).scalar_one())
+
+
+@pytest.mark.usefixtures("on_any_database")
+def test_a_large_batch_writes_the_row_of_all_its_ids_now_and_then_and_its_counts_are_true_at_every_document(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commits, "COPIES", 4)
+    store = Store.from_settings()
+    seen: list[tuple[int, int]] = []
+
+    class Looks(faults.ScriptedExtractor):
+        def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+            seen.append((store.batch("b").completed_documents, old_row(store)))
+            return super().run(text, ontology_content, config)
+
+    claim = start(store, params([faults.document(f"d{number}") for number in range(10)], concurrency=1))
+    with Recorder(store, claim) as writing:
+        legacy.orchestrator.run(writing, Looks())
+    # A quarter of ten is three.
+    assert seen == [(finished, finished // 3 * 3) for finished in range(10)]
+    assert old_row(store) == 10
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_is_ready_at_once_shares_a_commit_and_nothing_is_reported_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.from_settings()
+    documents = [f"d{number}" for number in range(4)]
+    claim = start(store, params([faults.document(name) for name in documents], concurrency=4))
+    transactions: list[int] = []
+    together = commits.Commits._together
+
+    def counted(self: commits.Commits, entries: list[commits.Entry]) -> None:
+        transactions.append(len(entries))
+        together(self, entries)
+
+    monkeypatch.setattr(commits.Commits, "_together", counted)
+    go_on, at_work, outcomes = threading.Event(), threading.Semaphore(0), []
+
+    class Waits(faults.ScriptedExtractor):
+        def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+            at_work.release()
+            assert go_on.wait(60)
+            return super().run(text, ontology_content, config)
+
+    with Recorder(store, claim) as writing:
+        writing.begin()
+        threads = [
+            threading.Thread(target=lambda name=name: outcomes.append(writing.attempt(name, Waits()))) for name in documents
+        ]
+        for thread in threads:
+            thread.start()
+        assert all(at_work.acquire(timeout=60) for _ in threads)
+        transactions.clear()
+        with store.database.write():
+            # The database is somebody else's for now.
+            go_on.set()
+            processes.wait_until(lambda: transactions == [1] and len(writing._attempts._commits._waiting) == 3)
+            assert outcomes == []
+            assert store.batch("b").completed_documents == 0
+        for thread in threads:
+            thread.join(60)
+    assert outcomes == ["succeeded"] * 4
+    assert transactions == [1, 3]
+    assert store.batch("b").completed_documents == 4
