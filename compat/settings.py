@@ -38,12 +38,14 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="SQLAlchemy URL of the store; by default SQLite in the home.")
     workflow_mode: str | None = Field(None, description="legacy, engine or shadow; by default the stored switch decides.")
     workflow_enable_legacy_rollback: bool = Field(True, description="Whether legacy finishes a batch when Prefect fails.")
-    extractor: str = Field("rules", description="rules, llm, or package.module:factory.")
+    extractor: str = Field("rules", description="rules, linear, llm, or package.module:factory.")
     retry_base_seconds: float = Field(1.0, ge=0, description="The unit, in seconds, of the waits of 1, 2 and 4 before retries.")
     prefect_timeout_seconds: float = Field(
         3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer; then legacy finishes the batch."
     )
     lease_seconds: float = Field(60.0, gt=0, description="Seconds without a heartbeat after which a batch counts as dead.")
+
+    linear_model: Path | None = Field(None, description="The model's file of the linear extractor; train writes it.")
 
     llm_model: str | None = Field(None, description="The model of the llm extractor: openai:NAME, anthropic:NAME, ollama:NAME.")
     llm_base_url: str | None = Field(None, description="Address of the model's server; by default the provider's own.")

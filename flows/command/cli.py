@@ -14,7 +14,7 @@ from compat.errors import KnowledgeBatchError
 from compat.ids import new_id
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
-from flows.command import administration, models, modes
+from flows.command import administration, evaluation, models, modes, training
 from flows.command import drill as drills
 from flows.command import evidence as evidence_command
 from flows.command import graphs as graph_commands
@@ -50,7 +50,12 @@ Mode = Annotated[
 
 Extractor = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="rules, llm, or package.module:factory; by default KNOWLEDGE_EXTRACTOR."),
+    typer.Option(metavar="NAME", help="rules, linear, llm, or package.module:factory; by default KNOWLEDGE_EXTRACTOR."),
+]
+
+
+Model = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The model of the linear extractor; by default KNOWLEDGE_LINEAR_MODEL.")
 ]
 
 
@@ -89,6 +94,7 @@ def run(
     ] = "",
     query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")] = "",
     extractor: Extractor = None,
+    model: Model = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model again, even if its answer is stored.")] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Show what the run would ask a model and what that would cost; run nothing.")
@@ -108,7 +114,7 @@ def run(
     documents = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
     request = documents.request(batch_id, config)
     # Everything that can be wrong is found before the store is opened, which makes its file.
-    with settings_of_this_call(extractor=extractor):
+    with settings_of_this_call(extractor=extractor, linear_model=model):
         for line in (ontologies.check(documents, Settings.load().extractor), *documents.reading.notes()):
             note(line)
     flows.current_mode(mode, batch_id)
@@ -116,7 +122,7 @@ def run(
         found = len(request.documents)
         request = request.only_new(Store.from_settings())
         note(f"{found - len(request.documents)} of {found} documents are left out, since they were extracted before")
-    with settings_of_this_call(extractor=extractor, llm_fresh_since=time.time() if fresh else None):
+    with settings_of_this_call(extractor=extractor, linear_model=model, llm_fresh_since=time.time() if fresh else None):
         if estimate:
             models.print_estimate(request, Settings.load(), format)
             return
@@ -128,12 +134,13 @@ def resume(
     batch_id: BatchId,
     mode: Mode = None,
     extractor: Extractor = None,
+    model: Model = None,
     output: Annotated[Path | None, typer.Option()] = None,
     format: Format = "table",
 ) -> None:
     """Go on with a failed or interrupted batch; documents that succeeded don't run again."""
     check_format(format)
-    with settings_of_this_call(extractor=extractor):
+    with settings_of_this_call(extractor=extractor, linear_model=model):
         finish_batch(batch_id, lambda: flows.resume_request(batch_id, mode), format, output)
 
 
@@ -205,6 +212,10 @@ def list_(limit: Annotated[int, typer.Option(help="How many batches to list.", m
 
 app.command()(graph_commands.export)
 app.command()(graph_commands.view)
+
+
+app.command()(training.train)
+app.command()(evaluation.evaluate)
 
 
 app.command()(models.calls)

@@ -7,6 +7,7 @@ from pathlib import Path
 from compat.contracts import Extractor, PipelineConfig
 from compat.errors import ExtractorNotFoundError
 from compat.settings import Settings
+from tasks.extraction.linear import LinearExtractor
 from tasks.extraction.llm import LlmExtractor
 from tasks.extraction.ontology import parse_ontology
 from tasks.extraction.resolution import Resolution, resolve
@@ -14,6 +15,7 @@ from tasks.extraction.rules.extractor import RulesExtractor
 
 __all__ = [
     "Extractor",
+    "LinearExtractor",
     "LlmExtractor",
     "PipelineConfig",
     "Resolution",
@@ -25,7 +27,7 @@ __all__ = [
 
 
 def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
-    """Return the extractor with a name: ``rules``, ``llm``, or ``package.module:factory``, whose ``factory()`` returns it.
+    """Return the extractor ``rules``, ``linear`` or ``llm``, or that which ``factory()`` of ``package.module:factory`` returns.
 
     The current folder is importable too, as it is for ``python -m``. Raises ExtractorNotFoundError if there is no such extractor;
     what the module or the factory raises itself is passed on.
@@ -35,10 +37,10 @@ def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
     if name == "llm":
         return LlmExtractor.from_settings(settings)
     if name == "linear":
-        raise ExtractorNotFoundError(name, "it is named in the design but not built yet")
+        return LinearExtractor.from_settings(settings)
     module_name, _, factory_name = name.partition(":")
     if not (module_name and factory_name):
-        raise ExtractorNotFoundError(name, "it is neither rules nor llm nor of the form package.module:factory")
+        raise ExtractorNotFoundError(name, "it is neither rules nor linear nor llm nor of the form package.module:factory")
     here = str(Path.cwd())
     # An installed command has its own folder at the front of the path, not the caller's.
     if not {"", here} & set(sys.path):

@@ -7,8 +7,9 @@ from compat.contracts import Mention
 from tasks.extraction import parse_ontology
 from tasks.extraction.chunking import split
 from tasks.extraction.rules.lexicon import lexicon_of
-from tasks.extraction.rules.mentions import Value, find_mentions, find_values, merge_mentions
+from tasks.extraction.rules.mentions import find_mentions, merge_mentions
 from tasks.extraction.sentences import read_sentences
+from tasks.extraction.values import Value, find_values
 
 
 def found(text: str, ontology: str = SHIPS) -> list[Mention]:

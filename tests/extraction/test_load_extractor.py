@@ -28,8 +28,8 @@ def test_a_module_in_the_current_folder_is_found(folder: Path) -> None:
     assert type(load_extractor("mine_here:Mine")).__name__ == "Mine"
 
 
-def test_what_is_not_built_yet_says_so() -> None:
-    with pytest.raises(ExtractorNotFoundError, match="not built yet"):
+def test_linear_without_a_model_names_the_variable_and_the_command(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInputError, match=r"KNOWLEDGE_LINEAR_MODEL = '': .*knowledge-batch train"):
         load_extractor("linear")
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from rdflib import XSD
 
 from tasks.extraction.rules.lexicon import Cue, Lexicon, Phrase
-from tasks.extraction.rules.mentions import Value
 from tasks.extraction.rules.words import DETERMINERS
 from tasks.extraction.sentences import Sentence
+from tasks.extraction.values import Value
 
 # Words of one phrase may stand this far apart in a sentence.
 _REACH = 4

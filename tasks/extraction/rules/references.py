@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from tasks.extraction.rules.cues import Argument
 from tasks.extraction.rules.entities import Evidence, Name
-from tasks.extraction.rules.mentions import find_values
 from tasks.extraction.rules.words import POSSESSIVES, PREPOSITIONS, PRONOUNS
 from tasks.extraction.sentences import Sentence
+from tasks.extraction.values import find_values
 
 # A description may refer back over this many names, so that a sentence costs no more in a long document.
 _REMEMBERED = 8

@@ -9,9 +9,9 @@ from rdflib import XSD
 
 from tasks.extraction.rules.cues import Argument, Hit, find_hits
 from tasks.extraction.rules.entities import Evidence
-from tasks.extraction.rules.mentions import Value
 from tasks.extraction.rules.words import COPULAS, DETERMINERS, IRREGULAR_VERBS, PREPOSITIONS
 from tasks.extraction.sentences import Sentence, Token
+from tasks.extraction.values import literal_as
 
 MIN_CONFIDENCE = 0.5
 # Arguments tried on each side of a cue, and members of a list: a long sentence must not cost more than its length.
@@ -227,20 +227,8 @@ def _wanted(argument: Argument, hit: Hit) -> bool:
     wants = hit.phrase.rule.wants
     if wants in ("date", "number"):
         value = argument.value
-        return value is not None and value.kind == wants and _literal(value, hit.phrase.rule.datatype) is not None
+        return value is not None and value.kind == wants and literal_as(value, hit.phrase.rule.datatype) is not None
     return argument.value is None and (argument.spoken or not hit.phrase.rule.literal)
-
-
-def _literal(value: Value, datatype: str | None) -> tuple[str, str] | None:
-    """Return a value as a literal's text and type, or None if it can't be of the type that the property requires."""
-    if datatype is None or datatype == value.datatype:
-        return value.literal, value.datatype
-    if value.kind == "date":
-        # A day has a year, but a year has no day.
-        length = {str(XSD.gYear): 4, str(XSD.gYearMonth): 7}.get(datatype)
-        return (value.literal[:length], datatype) if length and length < len(value.literal) else None
-    whole = value.datatype == str(XSD.integer)
-    return (value.literal, datatype) if whole or datatype in (str(XSD.decimal), str(XSD.double), str(XSD.float)) else None
 
 
 def _fits(one: Argument, other: Argument, hit: Hit, evidence: Evidence) -> bool:
@@ -296,7 +284,7 @@ def _proposal(one: Argument, other: Argument, candidate: _Candidate, sentence: S
     rule, hit = candidate.hit.phrase.rule, candidate.hit
     text, literal_type = other.name, None
     if rule.literal:
-        text, literal_type = (other.value and _literal(other.value, rule.datatype)) or (other.name, str(XSD.string))
+        text, literal_type = (other.value and literal_as(other.value, rule.datatype)) or (other.name, str(XSD.string))
     start = min(one.start, other.start, sentence.tokens[hit.first].start)
     end = max(one.end, other.end, sentence.tokens[hit.last].end)
     return Proposal(one.name, rule.property.iri, text, literal_type, round(candidate.score, 4), (start, end))

@@ -9,11 +9,6 @@ def _words(text: str) -> frozenset[str]:
 
 Kind = Literal["person", "place", "organization", "work", "event", "date", "number"]
 
-MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
-
 # A run of capitals continues over these if a capital follows.
 CONNECTORS = _words("of de la le du des del della di da do dos van von der den ten ter zu y al el bin ibn af av & the")
 

@@ -1,0 +1,191 @@
+"""The command that says how right an extractor is on documents whose triples people wrote down."""
+
+import html
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from compat.contracts import PipelineConfig
+from compat.errors import InvalidInputError, Problem
+from compat.settings import Settings, settings_of_this_call
+from flows.command.terminal import Format, check_format, note, plain, print_json, show
+from flows.sources import ontologies, readers
+from flows.sources.triples import read_rows
+
+_COLUMNS = {
+    "documents": "rows",
+    "official_f1": "official F1",
+    "strict_f1": "strict F1",
+    "strict_precision": "precision",
+    "strict_recall": "recall",
+    "conformance": "conforms",
+    "invented_subjects": "invented sub",
+    "invented_objects": "invented obj",
+}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured of one source: on all of its documents, and on those whose text the training rows don't have.
+
+    ``seconds`` is the time that the extractor's calls took on one thread's CPU, ``sentences`` how many sentences they read.
+    """
+
+    name: str
+    all: Any
+    clean: Any
+    relations: Sequence[Any]
+    sentences: int
+    seconds: float
+
+    @property
+    def speed(self) -> float:
+        """Sentences a second."""
+        return self.sentences / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        relations = [
+            {"relation": each.relation, "expected": each.expected, "found": each.found, "right": each.right, "f1": each.f1}
+            for each in self.relations
+        ]
+        variants = {"all": self.all.to_dict(), "clean": self.clean.to_dict()}
+        return {"source": self.name, **variants, "relations": relations, "sentencesPerSecond": self.speed}
+
+
+def evaluate(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE…", help="Sources of documents, as run takes them; several give the mean too.")
+    ],
+    expected: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="JSON lines {documentId, triples}; a plain name is also looked for in each source."),
+    ] = "expected.jsonl",
+    train_rows: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="JSON lines {text, triples}: documents with one of these texts are left out in clean."),
+    ] = "",
+    ontology: Annotated[str, typer.Option(metavar="FILE", help="The ontology's file; by default the one in the source.")] = "",
+    extractor: Annotated[str | None, typer.Option(metavar="NAME", help="As for run; by default KNOWLEDGE_EXTRACTOR.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The model of linear; {source} in it stands for the source's folder.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw a bar for each relation.")] = None,
+    format: Format = "table",
+) -> None:
+    """Compare what an extractor finds with triples that people wrote down; nothing is stored."""
+    check_format(format)
+    if plot is not None and plot.suffix != ".svg":
+        raise InvalidInputError([Problem("--plot", str(plot), "a plot ends in .svg")])
+    results = []
+    for source in sources:
+        name = Path(source).name or source
+        with settings_of_this_call(extractor=extractor, linear_model=model.replace("{source}", name) if model else None):
+            beside = f"{source}/{{}}"
+            files = [
+                file if not file or Path(file).exists() or "://" in file else beside.format(file)
+                for file in (expected, train_rows)
+            ]
+            results.append(_evaluate(name, source, ontology, *files))
+    if plot is not None:
+        plot.write_text(drawn(results), encoding="utf-8")
+        note(f"a bar for each relation is in {plot}")
+    if format == "json":
+        rows = [each.to_dict() for each in results]
+        print_json({"sources": rows, "mean": {kind: _mean([row[kind] for row in rows]) for kind in ("all", "clean")}})
+    else:
+        _print(results)
+
+
+def _evaluate(name: str, source: str, ontology_file: str, expected: str, train_rows: str) -> Evaluated:
+    """Run the extractor over a source, one document after the other."""
+    from tasks.extraction import evaluation, load_extractor, parse_ontology
+    from tasks.extraction.chunking import split_sentences
+
+    documents = readers.load(source, ontology_file)
+    settings = Settings.load()
+    ontologies.check(documents, settings.extractor)
+    ontology = parse_ontology(documents.ontology_content)
+    wanted = {
+        row["documentId"]: evaluation.expected_of(row["triples"]) for row in read_rows("--expected", expected, "documentId")
+    }
+    known = {" ".join(row["text"].split()) for row in read_rows("--train-rows", train_rows, "text")} if train_rows else set()
+    extractor = load_extractor(settings.extractor, settings)
+    scored, without, sentences, seconds = [], 0, 0, 0.0
+    for document in documents:
+        if document.document_id not in wanted:
+            without += 1
+            continue
+        config = PipelineConfig(document_id=document.document_id, organization_id="evaluation", ontology_id=documents.ontology_id)
+        started = time.thread_time()
+        graph = extractor.run(document.text, document.ontology_content, config).graph
+        seconds += time.thread_time() - started
+        sentences += len(split_sentences(document.text))
+        facts = evaluation.facts_of(graph, document.text, ontology)
+        scored.append(evaluation.Scored(facts, wanted[document.document_id], " ".join(document.text.split()) in known))
+    if not scored:
+        advice = f"no documentId in it is one of {source}'s; name the file that belongs to the source"
+        raise InvalidInputError([Problem("--expected", expected, advice)])
+    if without:
+        note(f"{name}: {without} documents without expected triples are left out")
+    clean = [each for each in scored if not each.is_known]
+    if len(clean) < len(scored):
+        note(f"{name}: {len(scored) - len(clean)} of {len(scored)} texts stand in the training rows; clean leaves them out")
+    relations = evaluation.measure_relations(clean, ontology)
+    return Evaluated(name, evaluation.measure(scored), evaluation.measure(clean), relations, sentences, seconds)
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        key: sum(row[key] for row in rows) if isinstance(rows[0][key], int) else mean(row[key] for row in rows) for key in rows[0]
+    }
+
+
+def _print(results: Sequence[Evaluated]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("source", "variant"):
+        table.add_column(heading)
+    for heading in (*_COLUMNS.values(), "sentences/s"):
+        table.add_column(heading, justify="right")
+    named = [(each.name, {"clean": each.clean.to_dict(), "all": each.all.to_dict()}, each.speed) for each in results]
+    if len(results) > 1:
+        both = {kind: _mean([row[1][kind] for row in named]) for kind in ("clean", "all")}
+        named.append(("mean", both, mean(row[2] for row in named)))
+    for name, variants, speed in named:
+        for kind, row in variants.items():
+            cells = [f"{row[key]}" if isinstance(row[key], int) else f"{row[key]:.3f}" for key in _COLUMNS]
+            table.add_row(*plain(name, kind, *cells, f"{speed:.0f}"))
+    show(table)
+    relations = Table(box=None, pad_edge=False)
+    for heading in ("source", "relation"):
+        relations.add_column(heading)
+    for heading in ("expected", "found", "right", "F1"):
+        relations.add_column(heading, justify="right")
+    for result in results:
+        for each in result.relations:
+            counts = (each.expected, each.found, each.right)
+            relations.add_row(*plain(result.name, each.relation, *map(str, counts), f"{each.f1:.3f}"))
+    show(relations)
+
+
+def drawn(results: Sequence[Evaluated]) -> str:
+    """Return a picture: for each relation a bar of its strict F1 on clean documents, with its counts beside it."""
+    lines, y = [], 30
+    for result in results:
+        lines.append(f'<text x="8" y="{y}" font-weight="bold">{html.escape(result.name)}</text>')
+        for each in result.relations:
+            y += 20
+            label = html.escape(each.relation)
+            lines.append(f'<text x="290" y="{y}" text-anchor="end">{label}</text>')
+            lines.append(f'<rect x="300" y="{y - 12}" width="{each.f1 * 400:.1f}" height="14" fill="#3b6ea5"/>')
+            counts = f"{each.f1:.2f} ({each.right} right, {each.found} found, {each.expected} expected)"
+            lines.append(f'<text x="{306 + each.f1 * 400:.1f}" y="{y}" fill="#555">{counts}</text>')
+        y += 34
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="1000" height="{y}" font-family="sans-serif" font-size="13">'
+    return "\n".join((head, '<rect width="100%" height="100%" fill="white"/>', *lines, "</svg>")) + "\n"

@@ -1,0 +1,146 @@
+"""Places in a sentence that may be an end of a relation: many more than are, since the model chooses."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.extraction.evaluation import comparable
+from tasks.extraction.rules.words import CONNECTORS, COPULAS, DETERMINERS, FUNCTION_WORDS, PRONOUNS
+from tasks.extraction.sentences import Sentence, Token, words_of
+from tasks.extraction.values import Value, find_values
+
+_QUOTES = re.compile(r"[“\"«„']([^“”\"«»„]{2,80}?)[”\"»“'](?!\w)")
+# Longest name in tokens, and the longest run of capitals of which every part is tried.
+_LONGEST, _WHOLE = 12, 7
+_INSIDE = frozenset({*CONNECTORS, ":", "-", ".", "'", "’", "'s", "’s", "!", "/", "–", "#"})
+_JOINING = frozenset({*_INSIDE, "and", "or", "to", "in", "on", "for", "at", "from", "with", ","})
+_MARKS = frozenset('"“”«»„,;()')
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens ``first`` to ``last`` of a sentence. ``text == document[start:end]``; a pronoun's ``name`` is what it stands for.
+
+    ``key`` is the name as objects are compared, ``words`` as known names are looked up; ``value`` is set for dates and numbers;
+    ``origin`` says why the span is tried.
+    """
+
+    first: int
+    last: int
+    start: int
+    end: int
+    text: str
+    name: str
+    key: str
+    words: str
+    origin: str
+    value: Value | None = None
+
+    def overlaps(self, other: "Span") -> bool:
+        """Return whether the two have a token in common."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def looked_up(name: str) -> str:
+    """Return a name as known names are looked up: its tokens in lower case."""
+    return " ".join(words_of(name))
+
+
+class Names:
+    """Names that are known from training rows, found in a sentence by their first word."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_word: dict[str, list[tuple[str, ...]]] = {}
+        for name in sorted(names):
+            words = words_of(name)
+            if words:
+                self._by_word.setdefault(words[0], []).append(words)
+
+    def find(self, tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+        """Yield the places of names as first and last token."""
+        lower = [token.lower for token in tokens]
+        for index, word in enumerate(lower):
+            for words in self._by_word.get(word, ()):
+                if tuple(lower[index : index + len(words)]) == words:
+                    yield index, index + len(words) - 1
+
+
+def find_spans(sentence: Sentence, names: Names, topic: str | None = None) -> list[Span]:
+    """Return the spans of a sentence in order. ``topic`` is what pronouns stand for; without it they are none."""
+    tokens = sentence.tokens
+    found: dict[tuple[int, int], Span] = {}
+
+    def add(first: int, last: int, origin: str, value: Value | None = None, name: str | None = None) -> None:
+        marked = tokens[first].text in _MARKS or tokens[min(last, len(tokens) - 1)].text in _MARKS
+        if first <= last < len(tokens) and last - first < _LONGEST and not marked and (first, last) not in found:
+            start, end = tokens[first].start, tokens[last].end
+            text = sentence.text[start - sentence.start : end - sentence.start]
+            found[first, last] = Span(
+                first, last, start, end, text, name or text, comparable(name or text), looked_up(name or text), origin, value
+            )
+
+    begins = {token.start: index for index, token in enumerate(tokens)}
+    ends = {token.end: index for index, token in enumerate(tokens)}
+    for value in find_values(sentence):
+        if value.start in begins and value.end in ends:
+            add(begins[value.start], ends[value.end], value.kind, value)
+    for match in _QUOTES.finditer(sentence.text):
+        start, end = sentence.start + match.start(1), sentence.start + match.end(1)
+        if start in begins and end in ends:
+            add(begins[start], ends[end], "quoted")
+    for first, last in _openings(tokens):
+        add(first, last, "opening")
+    for first, last in _capitals(tokens):
+        add(first, last, "capital")
+    # Last, so that a span bears this origin only where nothing else finds it.
+    for first, last in names.find(tokens):
+        add(first, last, "known")
+    if topic:
+        for index, token in enumerate(tokens):
+            if token.lower in PRONOUNS:
+                add(index, index, "pronoun", name=topic)
+    return [found[place] for place in sorted(found)]
+
+
+def _openings(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    """Yield what stands before the first copula, bracket or comma: the subject of most sentences."""
+    begin = 1 if tokens and tokens[0].lower in DETERMINERS else 0
+    for index, token in enumerate(tokens[: _LONGEST + 1]):
+        if index > begin and (token.lower in COPULAS or token.text in "(,"):
+            yield 0, index - 1
+            yield begin, index - 1
+            if tokens[index - 1].text in "\"”'":
+                yield begin + 1, index - 2
+            if token.lower in COPULAS:
+                return
+
+
+def _capitals(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    """Yield runs of capitals and numbers with the small words between them, their parts, and runs joined by "and" or a comma."""
+    runs: list[list[int]] = []
+    for index, token in enumerate(tokens):
+        if token.is_word and (token.is_capital or token.text[0].isdigit()):
+            gap = [each.lower for each in tokens[runs[-1][-1] + 1 : index]] if runs else ["."] * 9
+            if len(gap) <= 3 and all(word in _INSIDE for word in gap):
+                runs[-1].append(index)
+            else:
+                runs.append([index])
+    for places in runs:
+        for low, first in enumerate(places):
+            for high, last in enumerate(places[low:], start=low):
+                alone = first == last and (tokens[first].lower in FUNCTION_WORDS or tokens[first].text.isdigit())
+                if not alone and (low == 0 or high == len(places) - 1 or len(places) <= _WHOLE):
+                    yield first, last
+                    if last + 1 < len(tokens) and tokens[last + 1].text == "!":
+                        yield first, last + 1
+    for number, places in enumerate(runs):
+        for following in runs[number + 1 : number + 4]:
+            gap_tokens = tokens[places[-1] + 1 : following[0]]
+            if all(token.is_capital or token.lower in _JOINING or not token.is_word for token in gap_tokens):
+                yield places[0], following[-1]
+
+
+def counted(names: Mapping[str, Mapping[int, int]], key: str, own: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
+    """Return how often a name is an end of each relation in the training rows, less what one row of them says itself."""
+    mine = own.get(key, {})
+    return {relation: left for relation, count in names.get(key, {}).items() if (left := count - mine.get(relation, 0)) > 0}
