@@ -86,7 +86,7 @@ def subject_probabilities(scene: Scene, model: LinearModel) -> Floats:
     common = own[scene.common].sum() + model.bias[0]
     odds = np.exp(np.array([own[each].sum() + common for each in scene.as_subject], np.float32))
     # Spans compete: most sentences have one subject, and some have none.
-    return (odds / (odds.sum() + _NONE)).astype(np.float32)
+    return np.asarray(odds / (odds.sum() + _NONE), np.float32)
 
 
 def score(scene: Scene, model: LinearModel, chosen: Floats | None = None) -> Iterator[Scored]:
