@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from compat.contracts import ActivityProgress, BatchCompleted, BatchEvent, BatchFailed
 from compat.errors import WorkflowNotFoundError
@@ -17,6 +17,9 @@ from compat.store.sql import insert_or_ignore
 
 # Seconds between two looks at the log of a batch that is being followed.
 POLL_SECONDS = 0.2
+
+# Events in memory at a time.
+BLOCK = 1_000
 
 # How the keys of StageProgress begin: how often a document tells how far it is hangs on the clock, so no two runs tell the same.
 PROGRESS = "progress:"
@@ -53,16 +56,32 @@ def is_told(connection: Connection, batch_id: str, key: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def stored_events(database: Database, batch_id: str, after: int = -1) -> list[tuple[int, BatchEvent]]:
-    """Events with their sequence numbers, from the one behind ``after`` on. Superseded ones are left out."""
+def stored_events(database: Database, batch_id: str, after: int = -1) -> Iterator[tuple[int, BatchEvent]]:
+    """Yield the events with their sequence numbers from the one behind ``after`` on, a block of them in memory at a time.
+
+    Superseded ones are left out.
+    """
     query = (
         select(BatchEventRow.sequence, BatchEventRow.payload)
-        .where(BatchEventRow.batch_id == batch_id, BatchEventRow.sequence > after)
-        .where(BatchEventRow.superseded.is_(False))
+        .where(BatchEventRow.batch_id == batch_id, BatchEventRow.superseded.is_(False))
         .order_by(BatchEventRow.sequence)
+        .limit(BLOCK)
     )
+    while True:
+        with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
+            rows = connection.execute(query.where(BatchEventRow.sequence > after)).all()
+        for sequence, payload in rows:
+            yield sequence, BatchEvent.parse(payload)
+        if len(rows) < BLOCK:
+            return
+        after = rows[-1].sequence
+
+
+def last_sequence(database: Database, batch_id: str) -> int:
+    """Return the number of the batch's last event; -1 where there is none."""
+    query = select(func.coalesce(func.max(BatchEventRow.sequence), -1)).where(BatchEventRow.batch_id == batch_id)
     with infrastructure(batch_id, "batch_get_status"), database.read() as connection:
-        return [(sequence, BatchEvent.parse(payload)) for sequence, payload in connection.execute(query)]
+        return connection.execute(query).scalar_one()
 
 
 def follow(database: Database, batch_id: str, goes_on: Callable[[], bool]) -> Iterator[BatchEvent]:

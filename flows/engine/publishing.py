@@ -214,8 +214,7 @@ class _Publisher:
         # The progress of long documents without an outcome, 0 to 1.
         self._under_way: dict[str, float] = {}
         # A run that resumes a batch publishes its own part only.
-        earlier = events.stored_events(store.database, batch_id)
-        self._after = earlier[-1][0] if earlier else -1
+        self._after = events.last_sequence(store.database, batch_id)
         self._lines = 0
 
     def work(self, left: Event) -> None:

@@ -455,3 +455,19 @@ def test_a_new_file_that_somebody_else_is_opening_is_waited_for(tmp_path: Path) 
             opening.result(timeout=0.3)
         other.execute("COMMIT")
         assert opening.result(timeout=30).dialect == "sqlite"
+
+
+def test_events_are_read_a_block_at_a_time(store: Store, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert events.last_sequence(store.database, "the batch") == -1
+    with Recorder(store, claim) as recorder:
+        recorder.begin()
+        for document_id in recorder.pending():
+            recorder.attempt(document_id, faults.ScriptedExtractor())
+        recorder.finish()
+    whole = list(events.stored_events(store.database, "the batch"))
+    assert len(whole) == 6
+    assert events.last_sequence(store.database, "the batch") == 5
+    for block in (1, 2, 5, 6, 7):
+        monkeypatch.setattr(events, "BLOCK", block)
+        assert list(events.stored_events(store.database, "the batch")) == whole
+        assert list(events.stored_events(store.database, "the batch", after=3)) == whole[4:]
