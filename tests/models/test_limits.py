@@ -162,16 +162,11 @@ def test_a_cancel_stops_the_calls_in_flight_and_loses_no_answer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "count", "most"), [(0.05, 400, None), (2.0, 100, 1.2)])
-def test_twenty_documents_at_a_time_take_what_their_answers_take(
-    model: FakeModel, request_of: Any, seconds: float, count: int, most: float | None
-) -> None:
-    """Answers of 50 ms wait for the processor that reads them, so their figure is printed (pytest -s -n 0) and not judged."""
+def test_twenty_documents_at_a_time_take_what_their_answers_take(model: FakeModel, request_of: Any) -> None:
+    """Answers of 50 ms wait for the processor that reads them instead: ``tests/benchmarks/model_calls.py``."""
     flows.run_batch(request_of(documents(text_of(1))), "legacy")
-    model.seconds = seconds
+    model.seconds, count = 2.0, 100
     request = request_of(documents(*(text_of(10 + n) for n in range(count))), concurrency=20, enableEntityResolution=False)
     began = time.monotonic()
     assert flows.run_batch(request, "legacy").success_count == count
-    took, ideal = time.monotonic() - began, count / 20 * seconds
-    print(f"{took:.2f} s, {took / ideal:.2f} of ideal")
-    assert most is None or took / ideal <= most
+    assert time.monotonic() - began <= 1.2 * count / 20 * model.seconds
