@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     workflow_mode: str | None = Field(None, description="legacy, engine or shadow; by default the stored switch decides.")
     workflow_enable_legacy_rollback: bool = Field(True, description="Whether legacy finishes a batch when Prefect fails.")
     extractor: str = Field("rules", description="rules, linear, llm, or package.module:factory.")
+    run_on: Literal["threads", "processes"] = Field(
+        "threads", description="Where the extractor runs: threads of the batch's process, or processes, one for each core."
+    )
     retry_base_seconds: float = Field(1.0, ge=0, description="The unit, in seconds, of the waits of 1, 2 and 4 before retries.")
     prefect_timeout_seconds: float = Field(
         3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer; then legacy finishes the batch."

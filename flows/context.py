@@ -11,7 +11,7 @@ from compat.settings import Settings
 from compat.store import Store
 from compat.store.failures import infrastructure
 from flows.host import Host, find_host
-from tasks.extraction import load_extractor
+from tasks.run_on import place_extractor
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BatchContext:
         settings = Settings.load()
         # Before the store is opened, which makes its file.
         decide(mode, settings.workflow_mode, None, None)
-        extractor = load_extractor(settings.extractor, settings)
+        extractor = place_extractor(settings)
         with infrastructure(batch_id, operation):
             store = Store.from_settings(settings)
             decision = decided(mode, settings, store, Asker(batch_id, organization_id))

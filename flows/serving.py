@@ -14,6 +14,7 @@ from flows.context import BatchContext
 from flows.engine import embedded
 from flows.engine.stops import STOPS
 from flows.shadow import submission
+from tasks.run_on import release
 
 log = logging.getLogger("knowledge_batch")
 
@@ -55,6 +56,8 @@ def serve(context: BatchContext, claim: Claim) -> None:
         # The process is being stopped, or Prefect's Pause ends a suspended flow run. Say so now, and don't leave it to the lease.
         give_up(context.store, claim, f"Interrupted by {type(error).__name__}; {go_on(claim.batch_id)}")
         raise
+    finally:
+        release(context.extractor)
 
 
 def _note_flow_run(context: BatchContext, claim: Claim) -> None:

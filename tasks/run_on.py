@@ -1,0 +1,138 @@
+"""Where extractors run: the one seam. Threads of the batch's process by default, or processes of its own beside it."""
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing import Pipe
+from pathlib import Path
+
+from compat.contracts import ExtractionResult, Extractor, PipelineConfig
+from compat.errors import InvalidInputError, Problem
+from compat.settings import Settings
+from compat.stored_errors import ReplayedError
+from tasks.extraction import load_extractor
+
+PROGRAM = Path(__file__).with_name("extractor_process.py")
+# A process that is told to end and has a document in work gets this long.
+END_SECONDS = 5.0
+
+
+class ExtractorProcessDiedError(RuntimeError):
+    """The process that extracted a document ended without an answer: that document's failed attempt, and no other's."""
+
+
+def place_extractor(settings: Settings) -> Extractor:
+    """Return a batch's extractor, which runs where ``KNOWLEDGE_RUN_ON`` says; `release` ends it with the batch.
+
+    Raises ExtractorNotFoundError, and InvalidInputError for an extractor that can't run there.
+    """
+    # Loaded here as well, so that one that can't be is found before anything is written.
+    extractor = load_extractor(settings.extractor, settings)
+    if settings.run_on == "threads":
+        return extractor
+    if settings.extractor == "llm":
+        advice = "llm waits for its model and keeps the answers in the store, so it runs in threads; set it to threads"
+        raise InvalidInputError([Problem("KNOWLEDGE_RUN_ON", settings.run_on, advice)])
+    return ProcessExtractor(settings)
+
+
+def release(extractor: Extractor) -> None:
+    """End the processes of an extractor, if it has any."""
+    if isinstance(extractor, ProcessExtractor):
+        extractor.close()
+
+
+class ProcessExtractor:
+    """Runs an extractor in processes, one for each core, started when documents ask for them and kept for the batch.
+
+    A process has one document at a time, so one that dies costs that document's attempt alone; the next document starts another.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._places = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._idle: list[ExtractorProcess] = []
+        self._lock = threading.Lock()
+
+    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+        """Return the graph of one text, as the extractor does. Raises its error as a ReplayedError."""
+        with self._places:
+            with self._lock:
+                process = self._idle.pop() if self._idle else None
+            process = process or ExtractorProcess(self._settings)
+            try:
+                answer = process.ask(text, ontology_content, config)
+            except BaseException:
+                # Dead, or with an answer under way that nobody waits for.
+                process.close(seconds=0)
+                raise
+            with self._lock:
+                self._idle.append(process)
+        if answer[:1] == b"E":
+            # Pickled by a process of ours.
+            raise ReplayedError(pickle.loads(answer[1:]))  # noqa: S301
+        return ExtractionResult.model_validate_json(answer[1:])
+
+    def close(self) -> None:
+        """End the processes, all of which are idle where the batch has ended."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close(END_SECONDS)
+
+
+class ExtractorProcess:
+    """One process, and the connection to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection, theirs = Pipe()
+        self._known: set[str] = set()
+        with theirs:
+            # Not multiprocessing's own start, which runs the caller's program again; in a session of its own, since Ctrl-C
+            # in a terminal asks the batch to stop, and the documents in work are to finish.
+            self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter, no input of anybody's
+                [sys.executable, "-P", str(PROGRAM), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        here = str(Path.cwd())
+        self._first = [json.dumps([each or here for each in sys.path]).encode(), pickle.dumps(settings)]
+
+    def ask(self, text: str, ontology: str, config: PipelineConfig) -> bytes:
+        """Return the answer for one document. Raises ExtractorProcessDiedError."""
+        key = hashlib.sha256(ontology.encode("utf-8", "surrogatepass")).hexdigest()
+        try:
+            while self._first:
+                self._connection.send_bytes(self._first.pop(0))
+            self._connection.send((text, key, None if key in self._known else ontology, config))
+            self._known.add(key)
+            return self._connection.recv_bytes()
+        except (EOFError, OSError):
+            self._process.wait(END_SECONDS)
+            raise ExtractorProcessDiedError(
+                f"the process that extracted it ended with {self._process.returncode}; a negative number is a signal, "
+                "and -9 is often a lack of memory"
+            ) from None
+
+    def close(self, seconds: float) -> None:
+        """End the process: it reads that the connection is closed, or is killed after so many seconds."""
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return
+        self._process.kill()
+        self._process.wait()
+
+
+def _has_file(stream: object) -> bool:
+    """Return whether a stream is one of the operating system's; a notebook's or a test's isn't."""
+    try:
+        return isinstance(stream.fileno(), int)  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False
