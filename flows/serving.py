@@ -3,7 +3,6 @@
 import logging
 from contextlib import suppress
 
-import legacy
 from compat.errors import BatchInfrastructureError, HandedOverError, LeaseLostError
 from compat.modes import Mode
 from compat.recording.giving_up import give_up, go_on
@@ -67,6 +66,9 @@ def _note_flow_run(context: BatchContext, claim: Claim) -> None:
 
 
 def _run_legacy(context: BatchContext, claim: Claim) -> None:
+    # Here, since it imports what resolution needs, which `status` and `list` don't.
+    import legacy
+
     with Recorder(context.store, claim, context.settings.retry_base_seconds, context.host.is_cancelled, context.stop) as recorder:
         legacy.run(recorder, context.extractor)
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
 from compat.contracts import utc_now
 from compat.cutover import figures, record
@@ -164,6 +163,8 @@ def _of_risk(risk: str, finding: Finding, outcomes: Mapping[str, Outcome]) -> Of
 
 def read_junit(path: Path) -> tuple[str | None, dict[str, Outcome]]:
     """Return when the tests of a report ran, and what each came to; of a parametrised one the worst of its cases."""
+    from xml.etree import ElementTree
+
     try:
         root = ElementTree.parse(path).getroot()  # noqa: S314 -- the operator's own file, which pytest wrote
     except (OSError, ElementTree.ParseError) as error:

@@ -3,13 +3,14 @@
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from compat.cutover.evidence import Evidence, age_of
 from compat.cutover.figures import Runtime
 from compat.markdown import escaped
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # The plots' size in pixels, and how wide their bars are at most.
 WIDTH = 300.0
@@ -131,7 +132,9 @@ def _times(evidence: Evidence) -> dict[str, Any]:
 
 
 @cache
-def _template() -> Template:
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     folder = Path(__file__).parent / "templates"
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("evidence.html.j2")

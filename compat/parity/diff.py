@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import takewhile
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from compat.errors import InvalidInputError, Problem
 from compat.parity.frames import KEYS, Frames
 from compat.parity.risks import RISKS, Risk, risk_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["missing", "extra", "changed", "reordered", "duplicate"]
 # Characters of a value in a difference.
@@ -167,7 +168,7 @@ def compare(legacy: Frames, engine: Frames, rules: Rules, today: date) -> list[D
     return [difference for name in KEYS for difference in _compare_frame(name, legacy[name], engine[name], rules, today)]
 
 
-def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules: Rules, today: date) -> Iterator[Difference]:
+def _compare_frame(name: str, legacy: "pd.DataFrame", engine: "pd.DataFrame", rules: Rules, today: date) -> Iterator[Difference]:
     keys = list(KEYS[name])
     # Which of two rows of one key is meant nobody can say. As many on either side are compared in an order that only their
     # values give; others are found, and not compared.
@@ -209,13 +210,15 @@ def _compare_frame(name: str, legacy: pd.DataFrame, engine: pd.DataFrame, rules:
                     yield Difference(risk_of(name, column), "changed", name, key, column, *_shown_apart(was, now))
 
 
-def _repeated(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], int]:
+def _repeated(frame: "pd.DataFrame", keys: Sequence[str]) -> dict[tuple[str, ...], int]:
     """Keys that more than one row has, and how many have it."""
     times = Counter(_key(key) for key in frame[list(keys)].itertuples(index=False))
     return {key: count for key, count in times.items() if count > 1}
 
 
-def _numbered(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], repeated: Set[tuple[str, ...]]) -> pd.DataFrame:
+def _numbered(
+    frame: "pd.DataFrame", keys: Sequence[str], columns: Sequence[str], repeated: Set[tuple[str, ...]]
+) -> "pd.DataFrame":
     """Return the rows with their number among those of one key, 0 for nearly all of them."""
     if not repeated:
         return frame.assign(**{_NTH: 0})
@@ -230,13 +233,13 @@ def _numbered(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], 
     return frame.assign(**{_NTH: numbers})
 
 
-def _without(frame: pd.DataFrame, keys: Sequence[str], left_out: Set[tuple[str, ...]]) -> pd.DataFrame:
+def _without(frame: "pd.DataFrame", keys: Sequence[str], left_out: Set[tuple[str, ...]]) -> "pd.DataFrame":
     if not left_out:
         return frame
     return frame[[_key(key) not in left_out for key in frame[list(keys)].itertuples(index=False)]]
 
 
-def _reordered(legacy: pd.DataFrame, engine: pd.DataFrame) -> set[str]:
+def _reordered(legacy: "pd.DataFrame", engine: "pd.DataFrame") -> set[str]:
     """Return documents whose events are the same ones in another order."""
     one, other = _sequences(legacy), _sequences(engine)
     return {
@@ -246,14 +249,14 @@ def _reordered(legacy: pd.DataFrame, engine: pd.DataFrame) -> set[str]:
     }
 
 
-def _sequences(frame: pd.DataFrame) -> dict[str, list[str]]:
+def _sequences(frame: "pd.DataFrame") -> dict[str, list[str]]:
     if not len(frame):
         return {}
     return {str(name): list(group.sort_values("place")["payload"]) for name, group in frame.groupby("document_id", sort=False)}
 
 
-def _orders(document_id: str, sides: Mapping[str, pd.DataFrame]) -> tuple[str, str]:
-    def order(frame: pd.DataFrame) -> str:
+def _orders(document_id: str, sides: "Mapping[str, pd.DataFrame]") -> tuple[str, str]:
+    def order(frame: "pd.DataFrame") -> str:
         return " > ".join(frame[frame["document_id"] == document_id].sort_values("place")["event"])
 
     return order(sides["legacy"]), order(sides["engine"])
@@ -263,7 +266,7 @@ def _key(values: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
-def _of_side(frame: pd.DataFrame, keys: Sequence[str], side: str) -> pd.DataFrame:
+def _of_side(frame: "pd.DataFrame", keys: Sequence[str], side: str) -> "pd.DataFrame":
     return frame.rename(columns={name: f"{side} {name}" for name in frame.columns if name not in keys})
 
 

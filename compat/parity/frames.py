@@ -1,9 +1,10 @@
 """The frames that both sides of a comparison are read into, and the keys by which their rows are found."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Key columns by frame, in the order in which differences are shown: what became of documents before what follows from it.
 # `rows` has no numbering of its own: an old reader's key is what it looks a row up by.
@@ -24,7 +25,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 # The document of what is the batch's own.
 BATCH_LEVEL = ""
 
-Frames = Mapping[str, pd.DataFrame]
+Frames = Mapping[str, "pd.DataFrame"]
 Records = list[dict[str, Any]]
 
 
@@ -33,6 +34,9 @@ def frames(records: Mapping[str, Records]) -> Frames:
     return {name: _frame(name, records.get(name, [])) for name in KEYS}
 
 
-def _frame(name: str, records: Records) -> pd.DataFrame:
+def _frame(name: str, records: Records) -> "pd.DataFrame":
+    # A third of a second that only a comparison is worth.
+    import pandas as pd
+
     # Objects throughout: pandas would make floats of counts where one is missing, and then 3 is 3.0.
     return pd.DataFrame(records, columns=None if records else list(KEYS[name]), dtype=object)

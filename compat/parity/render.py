@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from compat.markdown import escaped
 from compat.parity.diff import Difference, Rules
 from compat.parity.risks import RISKS
 from compat.parity.verdict import ParityReport
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # Squares in the plot of documents.
 MOST_SQUARES = 2000
@@ -110,7 +111,9 @@ def _rules(rules: Rules, expired: Sequence[str]) -> str:
 
 
 @cache
-def _template(name: str) -> Template:
+def _template(name: str) -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

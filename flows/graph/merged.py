@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compat.contracts import CanonicalEntity, Entity, ExtractionResult
 from compat.errors import InvalidInputError, OntologyParseError, Problem
@@ -18,8 +18,9 @@ from compat.store import Store, graphs
 from compat.store.reading import StoredExtraction
 from compat.store.sql import blocks
 from flows.graph.parts import Document, Edge, Evidence, Node, Stated
-from tasks.extraction import Resolution, parse_ontology, resolve
-from tasks.extraction.chunking import split_sentences
+
+if TYPE_CHECKING:
+    from tasks.extraction import Resolution
 
 # Documents in memory at a time.
 BLOCK = 100
@@ -168,6 +169,8 @@ class MergedGraph:
         """Add the table ``sentence`` of all documents, unless it exists: the sentences around quotes."""
         if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sentence'").fetchone():
             return
+        from tasks.extraction.chunking import split_sentences
+
         self._database.execute('CREATE TABLE sentence (d INTEGER, start INTEGER, "end" INTEGER, text TEXT)')
         self._database.execute("BEGIN")
         for block in blocks(self.documents(), BLOCK):
@@ -209,7 +212,7 @@ class MergedGraph:
                         places = {entity.id: members[extraction.document_id, entity.id] for entity in own}
                     self._add_graph(number, extraction.result, places)
 
-    def _resolved(self) -> Resolution | None:
+    def _resolved(self) -> "Resolution | None":
         """Add the canonical entities: the stored ones, or, for several batches or one that isn't resolved, new ones."""
         if not self._merging:
             return None
@@ -218,6 +221,8 @@ class MergedGraph:
             # Else it hasn't come that far, its resolution failed, or it is older than these rows.
             self._add_canonical(graphs.entities(self.store.database, first))
             return None
+        from tasks.extraction import resolve
+
         entities = (
             (each.document_id, each)
             for batch_id in self._merging
@@ -230,7 +235,7 @@ class MergedGraph:
         return resolution
 
     def _members(
-        self, batch_id: str, block: Sequence[StoredExtraction], resolution: Resolution | None
+        self, batch_id: str, block: Sequence[StoredExtraction], resolution: "Resolution | None"
     ) -> dict[tuple[str, str], int]:
         """Return the number of the node of each entity of some documents, by document and entity."""
         if batch_id not in self._merging:
@@ -326,6 +331,8 @@ class MergedGraph:
         self._database.executemany("INSERT INTO statement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", statements)
 
     def _read_ontologies(self, batch_id: str) -> None:
+        from tasks.extraction import parse_ontology
+
         for content in graphs.ontologies(self.store.database, batch_id):
             for prefix, iri in _PREFIX.findall(content):
                 if iri not in self.prefixes.values():

@@ -3,15 +3,18 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compat.contracts import Extractor, PipelineConfig
 from compat.errors import ExtractorNotFoundError
 from compat.settings import Settings
-from tasks.extraction.linear import LinearExtractor
-from tasks.extraction.llm import LlmExtractor
-from tasks.extraction.ontology import parse_ontology
-from tasks.extraction.resolution import Resolution, resolve
-from tasks.extraction.rules.extractor import RulesExtractor
+
+if TYPE_CHECKING:
+    from tasks.extraction.linear import LinearExtractor
+    from tasks.extraction.llm import LlmExtractor
+    from tasks.extraction.ontology import parse_ontology
+    from tasks.extraction.resolution import Resolution, resolve
+    from tasks.extraction.rules.extractor import RulesExtractor
 
 __all__ = [
     "Extractor",
@@ -25,6 +28,22 @@ __all__ = [
     "resolve",
 ]
 
+# Imported when they are first asked for: rdflib, numpy and the stemmers take longer than most commands do.
+_MODULES = {
+    "LinearExtractor": "tasks.extraction.linear",
+    "LlmExtractor": "tasks.extraction.llm",
+    "Resolution": "tasks.extraction.resolution",
+    "RulesExtractor": "tasks.extraction.rules.extractor",
+    "parse_ontology": "tasks.extraction.ontology",
+    "resolve": "tasks.extraction.resolution",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
 
 def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
     """Return the extractor ``rules``, ``linear`` or ``llm``, or that which ``factory()`` of ``package.module:factory`` returns.
@@ -33,10 +52,16 @@ def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
     what the module or the factory raises itself is passed on.
     """
     if name == "rules":
+        from tasks.extraction.rules.extractor import RulesExtractor
+
         return RulesExtractor()
     if name == "llm":
+        from tasks.extraction.llm import LlmExtractor
+
         return LlmExtractor.from_settings(settings)
     if name == "linear":
+        from tasks.extraction.linear import LinearExtractor
+
         return LinearExtractor.from_settings(settings)
     module_name, _, factory_name = name.partition(":")
     if not (module_name and factory_name):
