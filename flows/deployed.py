@@ -1,6 +1,5 @@
 """The flow that Prefect starts, from its UI's form or a schedule. It goes through the same switch as every caller."""
 
-from datetime import UTC
 from typing import Annotated, Any, Literal
 
 from prefect import Flow, flow
@@ -12,12 +11,11 @@ from pydantic import Field
 import flows
 from compat.contracts import BatchConfig, FailurePolicy
 from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
-from compat.ids import derived_id
 from compat.settings import Settings, settings_of_this_call
 from compat.status import TERMINAL
 from compat.store import Store
 from flows.engine import publishing
-from flows.host.flow_run import final_state
+from flows.host.flow_run import batch_id_of, final_state
 from flows.operations import reconcile
 from flows.sources import ontologies, places
 from flows.sources import readers as sources
@@ -35,20 +33,6 @@ NO_PASSWORD: dict[str, Any] = {
 NO_CONTROLS: dict[str, Any] = {
     "not": {"type": "string", "description": "a text with control characters", "pattern": r"[\x00-\x1f\x7f-\x9f]"}
 }
-
-
-def batch_id_of(flow_run: FlowRun) -> str:
-    """Return the batch id of a flow run: the one given, else one that stays the same when the run is entered or repeated.
-
-    A scheduled run's is made of its deployment and the time that it was scheduled for, any other one's of the run.
-    """
-    given: str = flow_run.parameters.get("batch_id") or ""
-    if given:
-        return given
-    if flow_run.auto_scheduled and flow_run.expected_start_time is not None:
-        scheduled = flow_run.expected_start_time.astimezone(UTC).isoformat()
-        return derived_id("knowledge_batch_execution", str(flow_run.deployment_id), scheduled)
-    return derived_id("knowledge_batch_execution", str(flow_run.id))
 
 
 def this_run() -> FlowRun:
@@ -72,8 +56,13 @@ def settle_batch(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
             if status in TERMINAL:
                 publishing.emit_about(store, batch_id, status.value)
     except BatchNotFoundError:
-        # The run ended before it claimed a batch.
-        return
+        # The run ended before it claimed a batch: no other event says that a night was lost.
+        reconcile.tell_if_lost(store, flow_run.model_copy(update={"state": state}))
+
+
+def tell_if_lost(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell Prefect of a run that failed before its batch was stored, for want of its source for example."""
+    reconcile.tell_if_lost(Store.from_settings(), flow_run.model_copy(update={"state": state}))
 
 
 def run_name() -> str:
@@ -92,6 +81,7 @@ def run_name() -> str:
     retries=0,
     flow_run_name=run_name,
     persist_result=False,
+    on_failure=[tell_if_lost],
     on_crashed=[settle_batch],
     on_cancellation=[settle_batch],
 )

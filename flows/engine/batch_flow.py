@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
@@ -82,7 +82,8 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
     # A caller's own flow has a server already, and its run is known there alone.
     server = {} if context.host.flow_run_id else embedded.settings()
     token = _INPUT.set(FlowInput(context, claim, is_shadow))
-    with temporary_settings({**in_process(api_seconds), **server}):
+    # By the tag automations and `reconcile` know a run as ours, whoever called.
+    with temporary_settings({**in_process(api_seconds), **server}), tags("knowledge-batch"):
         try:
             check_api(api_seconds)
             state: State[Any] = engine(claim.batch_id, return_state=True)

@@ -173,6 +173,17 @@ def emit_about(store: Store, batch_id: str, what: str) -> None:
         log.debug("batch %s: the event %s was not emitted", batch_id, what, exc_info=True)
 
 
+def emit_lost(batch_id: str, what: str, reason: str) -> None:
+    """Emit ``knowledge.batch.<what>`` about a batch that was to run and was never stored. Never raises."""
+    if not outlives_process():
+        return
+    try:
+        resource = {"prefect.resource.id": f"knowledge.batch.{batch_id}", "prefect.resource.name": batch_id}
+        emit_event(event=f"knowledge.batch.{what}", resource=resource, payload={"reason": reason})
+    except Exception:
+        log.warning("batch %s: Prefect was not told that its run was lost", batch_id, exc_info=True)
+
+
 # --- While a batch runs -----------------------------------------------------------------------------------------------
 
 

@@ -2,17 +2,19 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from compat.contracts import Cancelled as BatchCancelled
 from compat.contracts import Failed as BatchFailed
+from compat.ids import derived_id
 from compat.settings import Settings
 from compat.store import Store
 
@@ -67,6 +69,20 @@ def state_of(flow_run_id: str | None) -> State[object] | None:
         except ObjectNotFound:
             # The run was deleted, or its embedded server is gone: the lease decides.
             return None
+
+
+def batch_id_of(flow_run: FlowRun) -> str:
+    """Return the batch id of a flow run: the one given, else one that stays the same when the run is entered or repeated.
+
+    A scheduled run's is made of its deployment and the time that it was scheduled for, any other one's of the run.
+    """
+    given: str = flow_run.parameters.get("batch_id") or ""
+    if given:
+        return given
+    if flow_run.auto_scheduled and flow_run.expected_start_time is not None:
+        scheduled = flow_run.expected_start_time.astimezone(UTC).isoformat()
+        return derived_id("knowledge_batch_execution", str(flow_run.deployment_id), scheduled)
+    return derived_id("knowledge_batch_execution", str(flow_run.id))
 
 
 def final_state(store: Store, batch_id: str) -> State[Any]:

@@ -1,17 +1,21 @@
-"""Dead batches ended: by their lease, by their flow run's end, and their shadow requests submitted."""
+"""Dead batches and flow runs ended: by their lease, by their flow run's end, and their shadow requests submitted."""
 
 import logging
 import time
 
 from prefect import flow
-from prefect.client.schemas.objects import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run
 
-from compat.errors import InvalidStateTransitionError
+from compat.errors import BatchNotFoundError, InvalidStateTransitionError
+from compat.settings import Settings
 from compat.status import RowStatus, legacy_status
 from compat.store import BatchRecord, Store
 from flows import watch
 from flows.engine import publishing
-from flows.host.flow_run import state_of
+from flows.host.flow_run import batch_id_of, state_of
+from flows.operations.stranded import cancel_waiting, end_stranded, server_time
 from flows.shadow import submission
 
 log = logging.getLogger("knowledge_batch")
@@ -70,17 +74,37 @@ def _wait_for_silence(store: Store, batch_id: str) -> None:
         batch = store.batch(batch_id)
 
 
-@flow(name="reconcile", retries=0, persist_result=False)
+@flow(name="reconcile", retries=0, flow_run_name="upkeep", persist_result=False)
 def reconcile_batches() -> dict[str, str]:
-    """Gives every dead batch its terminal status, submits shadows that are still waited for, and checks what nobody has.
+    """Ends flow runs without a process and dead batches, submits shadows that are still waited for, and checks what nobody has.
 
-    Meant to run every minute.
+    Meant to run every 5 minutes; two at a time do no harm.
     """
-    store = Store.from_settings()
+    settings = Settings.load()
+    store = Store.from_settings(settings)
+    own = str(flow_run.get_id())
+    with get_client(sync_client=True) as client:
+        now = server_time(client)
+        cancel_waiting(client, own, now)
+        lost = end_stranded(client, [store, Store.of_shadows(settings)], own, now)
     ended = reconcile(store)
     for batch_id, status in ended.items():
         # Nobody else does: the process that would have is gone.
         publishing.emit_about(store, batch_id, status.value)
+    for run in lost:
+        tell_if_lost(store, run)
     submission.submit_waiting(store)
     watch.sweep(store)
     return {batch_id: status.value for batch_id, status in ended.items()}
+
+
+def tell_if_lost(store: Store, run: FlowRun) -> None:
+    """Emit ``knowledge.batch.failed`` for a run that was to run a batch and ended before it was stored, a night's for example."""
+    batch_id = batch_id_of(run)
+    if run.state is None or run.deployment_id is None or "source" not in run.parameters:
+        return
+    try:
+        store.batch(batch_id)
+    except BatchNotFoundError:
+        status = legacy_status(run.state.type.value, run.state.name, run.state.message)
+        publishing.emit_lost(batch_id, status, f"Flow run {run.name} {run.state.name}: {run.state.message or 'no reason given'}")

@@ -52,3 +52,9 @@ def test_a_schedule_names_its_zone_and_its_slug_by_which_it_stays_off(deployment
 def test_what_runs_batches_by_a_schedule_runs_one_at_a_time_and_waits_for_the_one_before(deployment: dict[str, Any]) -> None:
     if deployment["name"] == "nightly":
         assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+@each
+def test_the_upkeep_has_no_limit_that_its_own_dead_run_would_hold(deployment: dict[str, Any]) -> None:
+    if deployment["name"] == "upkeep":
+        assert "concurrency_limit" not in deployment
