@@ -11,6 +11,7 @@ from inspect import get_annotations
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from compat.keepable import text_of
+from compat.proxies import proxy_of
 
 
 class Exit(IntEnum):
@@ -275,6 +276,17 @@ class SchemaVersionError(Infrastructure):
         return f"The database at KNOWLEDGE_DATABASE_URL ({self.namespace}) {what}"
 
 
+class HomeUnavailableError(Infrastructure):
+    """The folder KNOWLEDGE_HOME, or one in it, can't be made or written."""
+
+    terminal = True
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} can't be written: {self.reason}; name a folder that can be with KNOWLEDGE_HOME"
+
+
 class PrefectUnavailableError(Infrastructure):
     """Prefect's API can't be reached, or refuses what was asked of it."""
 
@@ -282,8 +294,10 @@ class PrefectUnavailableError(Infrastructure):
     reason: str
 
     def __str__(self) -> str:
+        proxy = proxy_of(self.api)
+        through = f", asked through the proxy {proxy}," if proxy else ""
         return (
-            f"Prefect's API at {self.api} failed: {self.reason}; "
+            f"Prefect's API at {self.api}{through} failed: {self.reason}; "
             "start a server (knowledge-batch up) or mend PREFECT_API_URL, then try again"
         )
 

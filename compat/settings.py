@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from compat.errors import InvalidInputError, Problem
+from compat.errors import HomeUnavailableError, InvalidInputError, Problem
 
 PREFIX = "KNOWLEDGE_"
 
@@ -84,6 +85,17 @@ class Settings(BaseSettings):
                 for item in error.errors()
             ]
             raise InvalidInputError(problems) from None
+
+    def make_home(self, *parts: str) -> Path:
+        """Make the home, or a folder in it, and return it. Raises HomeUnavailableError where it can't be made or written."""
+        folder = self.home.joinpath(*parts)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Only writing shows whether it can be: rights, a read-only or full disk.
+            with TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            raise HomeUnavailableError(str(folder), error.strerror or type(error).__name__) from error
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from compat.contracts import Extractor
 from compat.errors import BatchNotFoundError
 from compat.modes import Asker, Decision, decide
+from compat.proxies import keep_loopback_direct
 from compat.ramp import Ramp
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
@@ -53,6 +54,7 @@ class BatchContext:
         Raises InvalidInputError for a mode or setting, ExtractorNotFoundError, and BatchInfrastructureError where the database
         can't be reached.
         """
+        keep_loopback_direct()
         settings = Settings.load()
         # Before the store is opened, which makes its file.
         decide(mode, settings.workflow_mode, None, None)

@@ -52,9 +52,18 @@ class Database:
         self.url = url
         self.engine = _engine(url, namespace)
         self.dialect = self.engine.dialect.name
-        with self.read() as connection:
-            if migrations.current(connection) == migrations.HEAD:
-                return
+        try:
+            with self.read() as connection:
+                if migrations.current(connection) == migrations.HEAD:
+                    return
+            self._migrate(namespace, upgrade)
+        except StoreUnavailableError as error:
+            if self.dialect != "sqlite":
+                raise
+            # SQLite says "unable to open database file", and not which.
+            raise StoreUnavailableError(f"{error.reason} ({self.engine.url.database})") from error
+
+    def _migrate(self, namespace: str | None, upgrade: bool) -> None:
         with self.write() as connection:
             if self.dialect == "postgresql":
                 # Two processes that make the same table at once fail each other, IF NOT EXISTS or not.

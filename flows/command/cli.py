@@ -12,6 +12,7 @@ from rich.table import Table
 import flows
 from compat.errors import KnowledgeBatchError
 from compat.ids import new_id
+from compat.proxies import keep_loopback_direct
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
 from flows.command import administration, evaluation, models, modes, training
@@ -230,6 +231,8 @@ def _keep_the_terminal_ours() -> None:
     # Read when prefect is imported, which no command does before its first engine batch.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    keep_loopback_direct()
     log = logging.getLogger("knowledge_batch")
     # Prefect's configuration replaces the root's handlers, so ours are not left to it.
     log.propagate = False

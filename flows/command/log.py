@@ -3,11 +3,13 @@
 import fcntl
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from compat.errors import HomeUnavailableError
 from compat.settings import Settings
 
 MAX_BYTES = 10_000_000
@@ -24,15 +26,20 @@ class LogFile(logging.Handler):
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         super().__init__()
         self.max_bytes = max_bytes
+        self._complained = False
         self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append one line."""
         try:
-            folder = Settings.load().home / "logs"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = Settings.load().make_home("logs")
             with _turn(folder), closing(self._open(folder / "knowledge-batch.log")) as file:
                 file.emit(record)
+        except HomeUnavailableError as error:
+            # One sentence, once: the batch doesn't need its log.
+            if not self._complained:
+                sys.stderr.write(f"no log is written: {error}\n")
+            self._complained = True
         except Exception:
             self.handleError(record)
 

@@ -27,6 +27,8 @@ def finish_batch(batch_id: str, work: Callable[[], BatchState], format: str, out
     """Run to the end with progress shown, print the result, and exit by the batch's status."""
     if output is not None:
         _make(output)
+    # The log, and the embedded server's state.
+    Settings.load().make_home()
     began = time.monotonic()
     try:
         with shown_progress(batch_id, Console(stderr=True)):

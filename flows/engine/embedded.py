@@ -60,13 +60,13 @@ class EmbeddedServer:
             if self.is_running:
                 return
             self.stop()
-            home = Settings.load().home
-            (home / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+            logs = Settings.load().make_home("logs")
+            home = logs.parent
             environment = {**os.environ, **EMBEDDED, **SWITCHED_OFF, **self._database_settings(home)}
             environment.pop(API_URL, None)
             watched, self._pipe = os.pipe()
             # It listens before the server does, so a first request waits instead of being refused.
-            with socket.create_server((HOST, 0)) as listening, (home / "logs" / "prefect-server.log").open("ab") as log:
+            with socket.create_server((HOST, 0)) as listening, (logs / "prefect-server.log").open("ab") as log:
                 self.port = listening.getsockname()[1]
                 program = [str(Path(__file__).with_name("server_process.py")), str(listening.fileno()), str(watched)]
                 try:
@@ -135,6 +135,10 @@ os.register_at_fork(after_in_child=lambda: SERVER.__init__())  # type: ignore[mi
 def start_ahead() -> None:
     """Start the server before Prefect is imported, where nothing may name another one."""
     if "prefect" not in sys.modules and not _may_name_a_server():
+        # Read at Prefect's import. No profile names a server, so none is lost; results and blocks lie with the server's database.
+        os.environ.setdefault("PREFECT_HOME", str(Settings.load().home / "prefect"))
+        # Prefect prints a notice about its telemetry otherwise.
+        os.environ.setdefault("DO_NOT_TRACK", "1")
         SERVER.start()
 
 

@@ -55,11 +55,10 @@ def up(port: int, say: Callable[[str], None]) -> None:
     """
     _check_port(port)
     settings = Settings.load()
-    # An unusable database is reported before anything starts.
+    # What can't be used is reported before anything starts.
+    logs = settings.make_home("logs")
     Store.from_settings(settings)
     Store.of_shadows(settings)
-    logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
     # This process calls Prefect too, so it has the same environment as its children.
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
@@ -92,6 +91,7 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
         # By default the recorder takes task runs one by one, and falls minutes behind.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",

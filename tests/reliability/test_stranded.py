@@ -79,10 +79,10 @@ def test_a_run_that_was_heard_of_is_left_alone_and_one_that_never_was_is_ended(c
     for run_id in (alive, dead):
         client.set_flow_run_state(run_id, Running(), force=True)
     resource, now = f"prefect.flow-run.{alive}", stranded.server_time(client)
-    emit_event(event=stranded.HEARTBEAT, resource={"prefect.resource.id": resource}, occurred=now + timedelta(seconds=3))
+    emit_event(event=stranded.HEARTBEAT, resource={"prefect.resource.id": resource}, occurred=now + timedelta(seconds=6))
     processes.wait_until(lambda: bool(heard(client, stranded.HEARTBEAT, resource)))
     three_heartbeats = timedelta(seconds=3 * 180)
-    found = stranded.end_stranded(client, [Store.from_settings()], "", now + three_heartbeats + timedelta(seconds=1))
+    found = stranded.end_stranded(client, [Store.from_settings()], "", now + three_heartbeats + timedelta(seconds=4))
     assert dead in {run.id for run in found}
     assert alive not in {run.id for run in found}
 

@@ -1,0 +1,81 @@
+"""The command in awkward surroundings: a proxy, a home that can't be written, a terminal's Ctrl-C, a foreign `flows` folder."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import processes
+import pytest
+import stacks
+
+import faults
+import flows
+
+OURS = {"KNOWLEDGE_EXTRACTOR": faults.NAME, "KNOWLEDGE_RETRY_BASE_SECONDS": "0.001"}
+
+
+def variables(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a person who has no Prefect and no proxy."""
+    mine = {"HOME": str(folder / "user"), "KNOWLEDGE_HOME": str(folder / "home"), "KNOWLEDGE_DATABASE_URL": "", **OURS, **more}
+    given = processes.environment(**mine)
+    given.pop("KNOWLEDGE_DATABASE_URL")
+    return {name: value for name, value in given.items() if not name.startswith("PREFECT_") or name in more}
+
+
+@pytest.mark.parametrize("command", [["run", "sample"], ["up"]])
+def test_a_home_that_cannot_be_made_is_named_and_exits_with_4(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    home = tmp_path / "file" / "home"
+    given = variables(tmp_path, KNOWLEDGE_HOME=str(home))
+    given["KNOWLEDGE_DATABASE_URL"] = f"sqlite:///{tmp_path / 'k.db'}"
+    done = subprocess.run(stacks.command(*command), env=given, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert f"{home}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sqlite_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    given = variables(tmp_path)
+    given["KNOWLEDGE_DATABASE_URL"] = f"sqlite:///{tmp_path}"
+    done = subprocess.run(stacks.command("list"), env=given, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, f"({tmp_path})" in done.stderr, "Traceback" in done.stderr) == (4, True, False)
+
+
+@pytest.mark.slow
+def test_behind_a_proxy_the_embedded_server_is_asked_directly_and_all_of_prefect_lies_in_our_home(tmp_path: Path) -> None:
+    (tmp_path / "user").mkdir()
+    source = stacks.source(tmp_path / "source", [faults.document("a")])
+    nobody = f"http://127.0.0.1:{stacks.free_port()}"
+    given = variables(tmp_path, HTTP_PROXY=nobody, HTTPS_PROXY=nobody, ALL_PROXY=nobody)
+    run = stacks.command("run", source, "--mode", "engine", "--format", "json")
+    done = subprocess.run(run, env=given, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "rolled back" not in done.stderr
+    assert "anonymous" not in done.stderr
+    assert (tmp_path / "home" / "prefect" / "prefect.db").exists()
+    assert not (tmp_path / "user" / ".prefect").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_gives_the_prompt_back_within_3_s_of_the_last_document_and_says_how_to_go_on(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user").mkdir()
+    source = stacks.source(tmp_path / "source", [faults.document(f"d{number}", held=True) for number in range(6)])
+    given = variables(tmp_path, **{faults.DOOR: os.environ[faults.DOOR]})
+    run = stacks.command("run", source, "--mode", "engine", "--batch-id", "stopped")
+    # A session of its own, as a terminal's: the signal goes to the whole group, as Ctrl-C does.
+    child = subprocess.Popen(run, env=given, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    processes.wait_until(lambda: sum(faults.knocks().values()) >= 3)
+    os.killpg(child.pid, signal.SIGINT)
+    faults.open_door()
+    began = time.monotonic()
+    _, said = child.communicate(timeout=60)
+    assert time.monotonic() - began < 3
+    assert child.returncode == 130
+    assert "interrupted; go on with: knowledge-batch resume stopped" in said
+    assert not [word for word in ("Traceback", "rolled back", "prefect", "ERROR") if word in said]
+    environment.setenv("KNOWLEDGE_DATABASE_URL", f"sqlite:///{tmp_path / 'home' / 'knowledge.db'}")
+    assert flows.resume_batch("stopped", "legacy").success_count == 6
