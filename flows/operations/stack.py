@@ -125,7 +125,8 @@ class Part:
         self.log = logs / f"{name}.log"
         with self.log.open("ab") as log:
             self._process = psutil.Popen(
-                [sys.executable, "-m", "prefect", *arguments],
+                # -P: a folder `flows` where it is started would hide ours.
+                [sys.executable, "-P", "-m", "prefect", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -148,20 +149,36 @@ class Part:
         """Return the exit code once the process has ended; until then, remember its children."""
         for process in list(self._family):
             # Remembered while the parent lives: an orphan can't be found.
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error, OSError):
                 self._family.update(process.children(recursive=True))
         code: int | None = self._process.poll()
         return code
 
 
 def _stop(processes: set[psutil.Process]) -> None:
+    """End processes, asked first and then by force. One that vanishes meanwhile keeps none of the others alive."""
     alive = list(processes)
     for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         for process in alive:
             # It has ended already.
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error, OSError):
                 process.send_signal(number)
-        alive = psutil.wait_procs(alive, timeout=seconds)[1]
+        until = time.monotonic() + seconds
+        while (alive := [process for process in alive if _is_alive(process)]) and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        # Reaps it if it is a child of ours; psutil.wait_procs does too, but raises for all where one has vanished.
+        if isinstance(process, psutil.Popen):
+            process.poll()
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except OSError:
+        # Not known: it is asked again, and ended by force.
+        return True
 
 
 def _wait_for(condition: Callable[[], bool], received: Sequence[int], *parts: Part, seconds: float = START_SECONDS) -> None:

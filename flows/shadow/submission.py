@@ -47,7 +47,8 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
     """Start a process, so that the caller waits neither for Prefect's import, which takes a second, nor for its API."""
     try:
         return subprocess.Popen(  # noqa: S603 -- our own interpreter
-            [sys.executable, "-m", "flows.shadow.submission", batch_id, str(generation)],
+            # -P: a folder `flows` where the caller stands would hide ours.
+            [sys.executable, "-P", "-m", "flows.shadow.submission", batch_id, str(generation)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
