@@ -26,7 +26,7 @@ log = logging.getLogger("knowledge_batch")
 
 Outcome = Literal["succeeded", "failed", "unfinished", "stopped"]
 
-# Documents that are read at a time, the one that is to begin and those that come behind it.
+# Documents read in one query: the one about to begin and those after it.
 AHEAD = 10
 
 _DOCUMENTS = Statement(
@@ -41,7 +41,7 @@ _DOCUMENTS = Statement(
 
 
 class Started:
-    """An attempt whose beginning is lined up to be written."""
+    """An attempt whose beginning is queued to be written."""
 
     def __init__(self, begun: Begun, entry: Entry) -> None:
         self.begun = begun
@@ -64,7 +64,7 @@ class AttemptWriter:
         self._reading = Lock()
 
     def start(self, document_id: str) -> Started | Outcome:
-        """Line up the beginning of an attempt. Return it, or the outcome that the document has already."""
+        """Queue the beginning of an attempt. Return it, or the outcome that the document already has."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"):
             position, text, ontology_hash, outcome, generation, attempts = self._document(document_id)
@@ -136,13 +136,13 @@ class AttemptWriter:
             "batch %s, document %s: attempt %d of %d failed: %s",
             self.claim.batch_id, begun.document_id, begun.number, self.policy.attempts, error.text,
         )  # fmt: skip
-        told = None
+        ended = None
         if exhausted or self.policy.owner == "orchestrator":
             event = DocumentFailed(batch_id=self.claim.batch_id, document_id=begun.document_id, error=error.text)
-            told = self._rows.event("ended", begun, event)
+            ended = self._rows.event("ended", begun, event)
         writes = self._rows.failure(begun, duration_ms, error, ended=exhausted)
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"):
-            self._write(Entry(writes, told, counts=(0, int(exhausted), 0, 0)))
+            self._write(Entry(writes, ended, counts=(0, int(exhausted), 0, 0)))
         fault_point("failure-committed")
         return "failed" if exhausted else "unfinished"
 

@@ -1,7 +1,8 @@
-"""Attempts' writes, committed together: one transaction for what the threads of a batch have ready.
+"""Group commit: one transaction for all writes that the threads of a batch have ready.
 
-Nothing is reported written before its commit. Where a transaction fails, each attempt's writes are repeated in one of their
-own, with what may be missing in savepoints; so an attempt answers for itself alone, and the good case pays for none of that.
+No write is reported before it is committed. If the transaction fails, each attempt's writes are repeated in a transaction of
+their own, with best-effort rows in savepoints. So one attempt's failure never affects another, and the usual case needs no
+savepoints.
 """
 
 import logging
@@ -25,8 +26,8 @@ from compat.store.schema import BatchExecution
 
 log = logging.getLogger("knowledge_batch")
 
-# How often at most the row that holds the ids of all documents gets the counts: a larger batch is written there less often
-# than at every document, so that a document costs the same in every batch. Old readers see each thousandth of it.
+# The most times that a batch's counts are copied to the row that holds all of its document ids. Up to so many documents that
+# is once a document; a larger batch copies less often, so that a document costs the same in every batch.
 COPIES = 1_000
 
 # Who holds the batch, whether it is to end, the events' numbers and the counts, in one statement; it locks the run's row.
@@ -72,7 +73,7 @@ class Commits:
         self._step = 0
 
     def add(self, entry: Entry) -> None:
-        """Line an entry up. It is written with the next transaction, whoever's that is."""
+        """Queue an entry. The next transaction writes it, whichever thread opens that."""
         # Known before a transaction begins: a thread that held one connection and waited for another could wait for ever.
         self._step = self._step or -(-self._total() // COPIES)
         self._waiting.append(entry)
@@ -93,7 +94,7 @@ class Commits:
         try:
             self._together(entries)
         except Exception:
-            # What it is, and whose, shows as each is written by itself.
+            # Writing each entry by itself shows which one failed, and why.
             log.debug("batch %s: %d writes are repeated one by one", self._claim.batch_id, len(entries), exc_info=True)
             for entry in entries:
                 try:
@@ -101,7 +102,7 @@ class Commits:
                 except Exception as error:
                     entry.error = error
         except BaseException:
-            # The thread is to end; what others lined up is theirs.
+            # This thread must end; the other threads write their entries themselves.
             self._waiting.extendleft(reversed(entries))
             raise
         for entry in entries:
@@ -115,10 +116,10 @@ class Commits:
                 grouped.setdefault(write.statement, []).extend(write.rows)
             if write.guarded:
                 guarded.add(write.statement)
-        told = [entry.event for entry in entries if entry.event is not None]
+        emitted = [entry.event for entry in entries if entry.event is not None]
         counts = tuple(map(sum, zip(*(entry.counts for entry in entries), strict=True)))
         with transaction(self._database) as writes:
-            run = writes.fetch(RUN, self._run(len(told), counts))
+            run = writes.fetch(RUN, self._run(len(emitted), counts))
             if run is None:
                 raise LeaseLostError(self._claim.batch_id)
             cancelled, next_sequence, *now = run
@@ -129,9 +130,9 @@ class Commits:
             if self._is_due(now, counts):
                 writes.write(COUNTED, [self._counted(now)])
             _outcomes_written(entries)
-            if told:
-                first = next_sequence - len(told)
-                writes.write(EVENT, [(number, *event) for number, event in enumerate(told, first)])
+            if emitted:
+                first = next_sequence - len(emitted)
+                writes.write(EVENT, [(number, *event) for number, event in enumerate(emitted, first)])
 
     def _alone(self, entry: Entry) -> None:
         with self._database.write() as connection:

@@ -174,8 +174,8 @@ class Recorder:
         """Return whether entities are still to be resolved; after a stop before that, a resume does it."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.read() as connection:
-            told = events.is_told(connection, claim.batch_id, f"resolution:{claim.generation}:completed")
-        return claim.config.enable_entity_resolution and not told
+            resolved = events.is_stored(connection, claim.batch_id, f"resolution:{claim.generation}:completed")
+        return claim.config.enable_entity_resolution and not resolved
 
     # --- One attempt ------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Recorder:
                 self.store.held_by(connection, self.claim)
                 events.emit(connection, key, event, begun.document_id)
         except KnowledgeBatchError:
-            log.debug("batch %s, document %s: its progress was not told", self.claim.batch_id, begun.document_id, exc_info=True)
+            log.debug("batch %s, document %s: its progress was not stored", self.claim.batch_id, begun.document_id, exc_info=True)
 
     def attempt(self, document_id: str, extractor: Extractor) -> Outcome:
         """Try a document once, unless it has its outcome already or the batch is stopping.

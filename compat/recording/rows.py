@@ -163,7 +163,7 @@ class Rows:
             Write(FAILED, [(*settled, claim.batch_id, begun.document_id)], guarded=True),
         ]
         if claim.mode == Mode.SHADOW:
-            # The shadow replays what the extractor failed of. The batch goes on without.
+            # The shadow replays the errors that the extractor raised. The batch goes on if this can't be stored.
             taped = (claim.batch_id, begun.document_id, begun.generation, begun.number, *stored)
             writes.append(Write(TAPE, [taped], optional=self._of(begun, "tape")))
         return writes

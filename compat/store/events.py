@@ -1,4 +1,4 @@
-"""The event log of a batch: stored in order, told once each, readable from the first on."""
+"""The event log of a batch: stored in order, each event once, readable from the first on."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def emit(connection: Connection, key: str, event: BatchEvent, document_id: str |
         insert_or_ignore(connection, BatchEventRow, row)
 
 
-def is_told(connection: Connection, batch_id: str, key: str) -> bool:
+def is_stored(connection: Connection, batch_id: str, key: str) -> bool:
     """Return whether the log has the event of this key."""
     query = select(BatchEventRow.sequence).where(BatchEventRow.batch_id == batch_id, BatchEventRow.key == key)
     return connection.execute(query).first() is not None
@@ -112,14 +112,14 @@ def document_progress(database: Database, execution_id: str) -> list[ActivityPro
             .where(WorkflowActivity.execution_id == execution_id)
             .order_by(WorkflowActivity.started_at)
         ).all()
-    told = []
+    entries = []
     for status, error, started_at, completed_at in rows:
-        told.append(_progress(execution_id, "started", 0.0, "started", started_at))
+        entries.append(_progress(execution_id, "started", 0.0, "started", started_at))
         if status == "completed":
-            told.append(_progress(execution_id, "completed", 1.0, "completed", completed_at))
+            entries.append(_progress(execution_id, "completed", 1.0, "completed", completed_at))
         elif status in ("failed", SKIPPED):
-            told.append(_progress(execution_id, "failed", 0.0, error or "failed", completed_at))
-    return told
+            entries.append(_progress(execution_id, "failed", 0.0, error or "failed", completed_at))
+    return entries
 
 
 def _progress(execution_id: str, status: Any, progress: float, message: str, timestamp: Any) -> ActivityProgress:

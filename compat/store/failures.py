@@ -1,4 +1,4 @@
-"""One face for whatever a database fails of: which error it becomes, its first cause in one line, and what may be missing."""
+"""Database failures: which error of ours each becomes, its first cause in one line, and writes that may be missing."""
 
 import logging
 import sqlite3

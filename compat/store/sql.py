@@ -46,7 +46,7 @@ def insert_or_ignore(connection: Connection, table: type[Base], *rows: dict[str,
 
 
 def insert_if_new(connection: Connection, table: type[Base], row: dict[str, Any]) -> bool:
-    """Insert a row unless its key is taken. Return whether it was inserted; of many writers, one is told True."""
+    """Insert a row unless its key is taken. Return whether it was inserted, which is true for one of many writers."""
     # Asked for by RETURNING: drivers count the rows of an insert in ways of their own.
     key = next(iter(table.__table__.primary_key))
     return connection.execute(_insert(connection, table).values(row).on_conflict_do_nothing().returning(key)).first() is not None

@@ -10,7 +10,7 @@ from compat.store.schema.base import Base
 
 
 class TapeRow(Base):
-    """What the extractor failed of at one attempt in shadow mode.
+    """The error that one attempt raised in shadow mode.
 
     The attempt that succeeds ends its document, so what it gave is the outcome's extraction: a copy of that here cost
     legacy up to a tenth of its time.
