@@ -1,5 +1,6 @@
-"""What JSON and every database can keep, made of what they can't."""
+"""What JSON, every database and a line of text can keep, made of what they can't."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from math import isfinite
@@ -8,11 +9,18 @@ from math import isfinite
 LARGEST = 2**63 - 1
 # Levels of lists and mappings that are kept as such.
 DEPTH = 5
+# What steers a terminal, begins a new line, or turns the direction of what follows.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def keepable_text(text: str) -> str:
     """Return the text with NUL and lone surrogates, which no database keeps, written as escapes."""
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    """Return a text of others as one line that steers no terminal: what would is written as an escape."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), keepable_text(text))
 
 
 def text_of(value: object, render: Callable[[object], str] = str) -> str:

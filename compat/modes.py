@@ -1,6 +1,7 @@
 """Which runtime serves a batch, and why. Pure: the caller passes every choice that was made."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 
 from compat.errors import InvalidInputError, Problem
@@ -36,7 +37,8 @@ def parse_mode(value: str, field: str = "mode") -> Mode:
     try:
         return Mode(value)
     except ValueError:
-        advice = "is not a valid mode; use " + ", ".join(Mode)
+        close = get_close_matches(value, list(Mode), 1)
+        advice = f"is not a valid mode; {f'did you mean {close[0]}? ' if close else ''}use " + ", ".join(Mode)
         raise InvalidInputError([Problem(field, value, advice)]) from None
 
 

@@ -33,7 +33,7 @@ def settings_of_this_call(**values: Any) -> Iterator[None]:
 class Settings(BaseSettings):
     """``KNOWLEDGE_*`` variables; an empty one counts as not set."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, allow_inf_nan=False)
 
     home: Path = Field(Path("~/.knowledge-batch"), description="Folder of the embedded database and the logs.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the store; by default SQLite in the home.")
@@ -43,11 +43,15 @@ class Settings(BaseSettings):
     run_on: Literal["threads", "processes"] = Field(
         "threads", description="Where the extractor runs: threads of the batch's process, or processes, one for each core."
     )
-    retry_base_seconds: float = Field(1.0, ge=0, description="The unit, in seconds, of the waits of 1, 2 and 4 before retries.")
+    retry_base_seconds: float = Field(
+        1.0, ge=0, le=3600, description="The unit, in seconds, of the waits of 1, 2 and 4 before retries."
+    )
     prefect_timeout_seconds: float = Field(
         3.0, gt=0, le=600, description="Seconds that Prefect's API may take to answer; then legacy finishes the batch."
     )
-    lease_seconds: float = Field(60.0, gt=0, description="Seconds without a heartbeat after which a batch counts as dead.")
+    lease_seconds: float = Field(
+        60.0, gt=0, le=604_800, description="Seconds without a heartbeat after which a batch counts as dead."
+    )
 
     linear_model: Path | None = Field(None, description="The model's file of the linear extractor; train writes it.")
 
@@ -60,7 +64,7 @@ class Settings(BaseSettings):
     llm_requests_per_minute: int | None = Field(None, ge=1, description="Maximum requests per minute, over all processes.")
     llm_tokens_per_minute: int | None = Field(None, ge=1, description="Maximum tokens per minute, over all processes.")
     llm_token_budget: int | None = Field(None, ge=1, description="Maximum tokens per batch; it stops before it exceeds them.")
-    llm_timeout_seconds: float = Field(60.0, gt=0, description="Seconds that a whole call may take.")
+    llm_timeout_seconds: float = Field(60.0, gt=0, le=86_400, description="Seconds that a whole call may take.")
     llm_max_tokens: int = Field(4096, ge=1, description="Maximum tokens per answer.")
     llm_temperature: float | None = Field(None, ge=0, le=2, description="Sent with every call if it is set.")
     llm_price_in: float | None = Field(None, ge=0, description="Price of a million input tokens, in your currency.")

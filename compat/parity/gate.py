@@ -273,7 +273,9 @@ def _log_of_chance(hits: int, trials: int, rate: float) -> float:
 
 def parse_age(value: str, option: str) -> timedelta:
     """``7d``, ``12h`` or ``30m``. Raises InvalidInputError that names the option."""
-    found = re.fullmatch(r"(\d+)([dhm])", value)
+    found = re.fullmatch(r"(\d{1,5})([dhm])", value)
     if not found:
-        raise InvalidInputError([Problem(option, value, "isn't an age; write a number and d, h or m, such as 7d")])
+        raise InvalidInputError(
+            [Problem(option, value, "isn't an age; write a number and d, h or m, such as 7d, of 5 digits at most")]
+        )
     return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[found[2]]: int(found[1])})

@@ -21,7 +21,7 @@ from compat.status import RowStatus, check_transition
 from compat.store import ends, record
 from compat.store.database import Database
 from compat.store.failures import best_effort, infrastructure
-from compat.store.intake import Request, insert_batch, params_hash
+from compat.store.intake import Request, Rerun, insert_batch, params_hash
 from compat.store.record import BatchRecord
 from compat.store.schema import IN_FLIGHT, BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, Switch, WorkflowExecution
 from compat.store.sql import clock, insert_if_new
@@ -101,6 +101,7 @@ class Claims:
                 "holder_token": claim.holder_token,
                 "heartbeat_at": clock(),
                 **dict.fromkeys(record.COUNTS, 0),
+                "failed_of": params.failed_of if isinstance(params, Rerun) else None,
             }
             if insert_if_new(connection, BatchRun, run_row):
                 insert_batch(connection, params, batch_id, claim.execution_id, claim.mode.value)

@@ -82,7 +82,7 @@ def is_refusal(error: BaseException) -> bool:
         return False
     cause = first_cause(error)
     if not isinstance(cause, DBAPIError):
-        return isinstance(cause, StatementError | DRIVERS_OWN)
+        return isinstance(cause, (StatementError, *DRIVERS_OWN))
     too_large = (getattr(cause.orig, "sqlstate", None) or "").startswith(TOO_LARGE)
     return too_large or isinstance(cause, DataError | IntegrityError)
 

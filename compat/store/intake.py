@@ -11,7 +11,7 @@ from compat.ids import content_hash
 from compat.status import RowStatus
 from compat.store.database import Database
 from compat.store.failures import infrastructure
-from compat.store.schema import BatchDocument, BatchExecution, OntologyContent, WorkflowExecution
+from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, OntologyContent, WorkflowExecution
 from compat.store.sql import DOCUMENTS, blocks, insert_or_ignore
 
 
@@ -41,6 +41,18 @@ class Request(Protocol):
     @property
     def config(self) -> BatchConfig:
         """How the batch is worked through."""
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A request for the documents that failed in another batch, ``failed_of``."""
+
+    batch_id: str
+    organization_id: str
+    ontology_id: str
+    documents: Documents
+    config: BatchConfig
+    failed_of: str
 
 
 def params_hash(params: Request) -> str:
@@ -124,6 +136,7 @@ class StoredDocuments:
     database: Database
     batch_id: str
     count: int
+    only_failed: bool = False
 
     def __len__(self) -> int:
         return self.count
@@ -136,6 +149,9 @@ class StoredDocuments:
             .order_by(BatchDocument.position)
             .limit(DOCUMENTS)
         )
+        if self.only_failed:
+            outcome = (DocumentOutcome.batch_id == self.batch_id) & (DocumentOutcome.document_id == BatchDocument.document_id)
+            query = query.join(DocumentOutcome, outcome).where(DocumentOutcome.outcome == "failed")
         position = -1
         while True:
             with infrastructure(self.batch_id, "batch_get_status"), self.database.read() as connection:

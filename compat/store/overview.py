@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from compat.contracts import BatchConfig
+from compat.errors import InvalidInputError, Problem
 from compat.ids import document_execution_id
 from compat.store import Store
 from compat.store.failures import infrastructure
+from compat.store.intake import Rerun, StoredDocuments
 from compat.store.record import BatchRecord
-from compat.store.schema import DocumentOutcome, WorkflowExecution
+from compat.store.schema import BatchRun, DocumentOutcome, WorkflowExecution
 from compat.stored_errors import StoredError, is_terminal
 
 
@@ -36,6 +39,37 @@ def overview(store: Store, batch_id: str, most: int = 100) -> Overview:
     batch = store.batch(batch_id)
     with infrastructure(batch_id, "batch_get_status"), store.database.read() as connection:
         return Overview(batch, _documents(connection, batch_id, most))
+
+
+def rerun_of_failed(store: Store, batch_id: str, new_batch_id: str, config: BatchConfig) -> Rerun:
+    """Return a request for the documents that failed in a batch, with the texts and ontologies that it had.
+
+    Raises BatchNotFoundError, and InvalidInputError where the batch has not ended or no document failed.
+    """
+    batch = store.batch(batch_id)
+    if not batch.ended:
+        advice = f"is {batch.status}; wait for its end: knowledge-batch events {batch_id} --follow"
+        raise InvalidInputError([Problem("--failed-of", batch_id, advice)])
+    failed = StoredDocuments(store.database, batch_id, batch.failed_documents, only_failed=True)
+    if not len(failed):
+        raise InvalidInputError([Problem("--failed-of", batch_id, "has no failed document, so there is nothing to run again")])
+    return Rerun(new_batch_id, batch.organization_id, batch.ontology_id, failed, config, batch_id)
+
+
+@dataclass(frozen=True)
+class Reruns:
+    """The batch whose failed documents a batch repeats, and the batches that repeat its own."""
+
+    failed_of: str | None
+    rerun_by: tuple[str, ...]
+
+
+def reruns(store: Store, batch_id: str) -> Reruns:
+    """Return how a batch is linked to others."""
+    of = select(BatchRun.failed_of).where(BatchRun.batch_id == batch_id)
+    by = select(BatchRun.batch_id).where(BatchRun.failed_of == batch_id).order_by(BatchRun.created_at)
+    with infrastructure(batch_id, "batch_get_status"), store.database.read() as connection:
+        return Reruns(connection.execute(of).scalar(), tuple(connection.execute(by).scalars()))
 
 
 def can_change(store: Store, batch: BatchRecord, most: int = 1000) -> bool:

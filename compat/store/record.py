@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from compat.contracts import BatchConfig, BatchState, Cancelled, Completed, Extracting, Failed, Pending, Resolving
 from compat.errors import BatchNotFoundError
+from compat.keepable import keepable_text
 from compat.policy import INTERRUPTED, RESOLUTION_NAME
 from compat.status import TERMINAL, RowStatus
 from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, WorkflowExecution
@@ -196,6 +197,9 @@ class BatchRecord:
 
 def find(connection: Connection, batch_id: str, lease_seconds: float, *, lock: bool = False) -> BatchRecord:
     """Return the batch, with ``lock`` held against others until the transaction ends. Raises BatchNotFoundError."""
+    if keepable_text(batch_id) != batch_id:
+        # No database keeps such an id, and each refuses to look for it in its own way.
+        raise BatchNotFoundError(keepable_text(batch_id))
     query = _query().where(BatchRun.batch_id == batch_id)
     if lock:
         # All three: of a row that is joined unlocked, PostgreSQL would show what it was before the wait for the lock.

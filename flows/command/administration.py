@@ -10,12 +10,12 @@ from compat.settings import Settings
 from compat.store import Store
 from compat.store.database import SHADOW, Database
 from compat.store.migrations import HEAD
-from flows.command.terminal import Format, check_format, note, plain, print_json, show, whole_number
+from flows.command.terminal import Format, check_format, group, note, plain, print_json, show, whole_number
 from flows.operations import stack
 
-retries_app = typer.Typer(help="Proof that retries have one owner.", no_args_is_help=True, rich_markup_mode=None)
-db_app = typer.Typer(help="The database's tables.", no_args_is_help=True, rich_markup_mode=None)
-automations_app = typer.Typer(help="Prefect's automations.", no_args_is_help=True, rich_markup_mode=None)
+retries_app = group("Proof that retries have one owner.")
+db_app = group("The database's tables.")
+automations_app = group("Prefect's automations.")
 
 
 @retries_app.callback()

@@ -31,7 +31,15 @@ def export(
     no_resolution: NoResolution = False,
 ) -> None:
     """Write the merged graph of batches to a file, in the format of its ending."""
-    exporting.check(to)
+    ending = exporting.check(to)
+    applies = {
+        "--evidence": (evidence, (".ttl", ".nt", ".rdf", ".trig", ".nq", ".jsonld")),
+        "--tables": (tables, (".csv", ".parquet")),
+        "--raw": (raw, (".csv",)),
+    }
+    for option, (given, endings) in applies.items():
+        if given and ending not in endings:
+            raise InvalidInputError([Problem(option, str(to), f"is for {', '.join(endings)}; leave it out")])
     graph = MergedGraph(Store.from_settings(), batch_ids, merge=not no_resolution)
     written = exporting.write(graph, to, exporting.Options(evidence, tables, raw))
     note(f"{written.count} {written.what} in {', '.join(map(str, written.files))}; {_entities(graph)}")

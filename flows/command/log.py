@@ -10,10 +10,20 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from compat.errors import HomeUnavailableError
+from compat.keepable import one_line
 from compat.settings import Settings
 
 MAX_BYTES = 10_000_000
 OLDER_FILES = 3
+
+
+class Neutral(logging.Formatter):
+    """Messages as one line each: a text of others begins no line of its own, and steers no terminal that shows the file."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
+        """Return the line; a traceback follows it as it is."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 class LogFile(logging.Handler):
@@ -27,7 +37,7 @@ class LogFile(logging.Handler):
         super().__init__()
         self.max_bytes = max_bytes
         self._complained = False
-        self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        self.setFormatter(Neutral("%(asctime)s %(process)d %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append one line."""

@@ -132,8 +132,10 @@ def prune_before(models: ModelStore, moment: datetime) -> tuple[int, int]:
 
 def age(text: str) -> timedelta:
     """Return an age as it is written on the command line. Raises InvalidInputError."""
-    match = re.fullmatch(r"(\d+)([dhm])", text)
+    match = re.fullmatch(r"(\d{1,5})([dhm])", text)
     if match is None:
-        raise InvalidInputError([Problem("--older-than", text, "give a number of days, hours or minutes: 30d, 12h, 90m")])
+        raise InvalidInputError(
+            [Problem("--older-than", text, "give a number of days, hours or minutes: 30d, 12h, 90m; 5 digits at most")]
+        )
     unit = {"d": "days", "h": "hours", "m": "minutes"}[match[2]]
     return timedelta(**{unit: int(match[1])})

@@ -13,9 +13,9 @@ from compat.errors import Exit, InvalidInputError, Problem, Refused
 from compat.parity import archive, gate
 from compat.ramp import Ramp, next_step, parse_percent
 from compat.store import Store
-from flows.command.terminal import Format, check_format, note, plain, print_json, show
+from flows.command.terminal import Format, check_format, group, note, plain, print_json, show
 
-mode_app = typer.Typer(help="Which runtime serves the next batch, in every process.", no_args_is_help=True, rich_markup_mode=None)
+mode_app = group("Which runtime serves the next batch, in every process.")
 
 Organization = Annotated[str | None, typer.Option("--organization", metavar="ID", help="Only the batches of this organization.")]
 Percent = Annotated[

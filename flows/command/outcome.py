@@ -17,13 +17,16 @@ from compat.errors import Exit, InvalidInputError, Problem
 from compat.settings import Settings
 from compat.store import Store, graphs
 from compat.store.overview import can_change
+from compat.store.record import BatchRecord
 from flows.command import models
 from flows.command.progress import shown_progress
 from flows.command.terminal import note, plain, show
 from flows.graph import export as exporting
 
 
-def finish_batch(batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None) -> None:
+def finish_batch(
+    batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None, fail_on_error: bool = False
+) -> None:
     """Run to the end with progress shown, print the result, and exit by the batch's status."""
     if output is not None:
         _make(output)
@@ -46,6 +49,8 @@ def finish_batch(batch_id: str, work: Callable[[], BatchState], format: str, out
     else:
         _print_result(store, state, seconds)
     code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)
+    if fail_on_error and code == Exit.COMPLETED and store.batch(batch_id).failed_documents:
+        code = Exit.FAILED
     raise typer.Exit(code)
 
 
@@ -60,7 +65,20 @@ def _make(output: Path) -> None:
         raise InvalidInputError([Problem("--output", str(output), advice)]) from None
 
 
-def _print_result(store: Store, state: BatchState, seconds: float, most: int = 10) -> None:
+def rerun_command(batch_id: str) -> str:
+    """Return the command that runs a batch's failed documents as a new batch."""
+    return f"knowledge-batch run --failed-of {shlex.quote(batch_id)}"
+
+
+def add_failures(table: Table, store: Store, batch: BatchRecord, most: int = 10) -> None:
+    """Add a row for each of the first failed documents, with its reason."""
+    for document_id, failure in store.failures(batch.batch_id, most).items():
+        table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
+    if batch.failed_documents > most:
+        table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
+
+
+def _print_result(store: Store, state: BatchState, seconds: float) -> None:
     batch_id = state.batch_id
     batch = store.batch(batch_id)
     table = Table.grid(padding=(0, 2))
@@ -70,10 +88,7 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
     table.add_row("status", type(state).__name__.lower())
     done = f"{batch.finished_documents} ({batch.completed_documents} extracted, {batch.failed_documents} failed)"
     table.add_row("documents", done)
-    for document_id, failure in store.failures(batch_id, most).items():
-        table.add_row("failed", *plain(f"{document_id}: {failure.cause}"))
-    if batch.failed_documents > most:
-        table.add_row("", f"… and {batch.failed_documents - most} more; --format json has them all")
+    add_failures(table, store, batch)
     merged = graphs.count(store.database, batch_id).get(batch_id)
     table.add_row("entities", graphs.counted(batch.entity_count, merged))
     if batch.resolution_error is not None:
@@ -88,6 +103,8 @@ def _print_result(store: Store, state: BatchState, seconds: float, most: int = 1
         following = ["mend the input and run it as a new batch: these errors stay the same when the batch is resumed"]
         if can_change(store, batch):
             following = [f"knowledge-batch resume {quoted}"]
-    for title, each in zip(("next", ""), following, strict=False):
+    elif batch.failed_documents:
+        following.insert(0, rerun_command(batch_id))
+    for title, each in zip(("next", "", ""), following, strict=False):
         table.add_row(title, *plain(each))
     show(table)

@@ -16,10 +16,10 @@ from compat.parity.report import ParityReport, page
 from compat.parity.versions import versions
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
-from flows.command.terminal import BatchId, Format, check_format, note, plain, print_json, show
+from flows.command.terminal import BatchId, Format, check_format, group, note, plain, print_json, show
 
-parity_app = typer.Typer(help="Whether the engine did what legacy did.", no_args_is_help=True, rich_markup_mode=None)
-cutover_app = typer.Typer(help="Whether the engine may take over.", no_args_is_help=True, rich_markup_mode=None)
+parity_app = group("Whether the engine did what legacy did.")
+cutover_app = group("Whether the engine may take over.")
 
 
 class ReportNotFoundError(NotFound):
@@ -57,7 +57,11 @@ def parity_report(
     check_format(format)
     found = archive.reports(Store.of_shadows().database, since=utc_now() - gate.parse_age(since, "--since"))
     if html is not None:
-        html.write_text(page(found), encoding="utf-8")
+        try:
+            html.write_text(page(found), encoding="utf-8")
+        except OSError as error:
+            advice = f"can't be written ({error.strerror}); name another file"
+            raise InvalidInputError([Problem("--html", str(html), advice)]) from None
         note(f"{len(found)} reports in {html}")
     if format == "json":
         print_json([report.to_dict() for report in found])

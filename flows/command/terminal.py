@@ -1,6 +1,7 @@
 """A command's output: one result on stdout, as a table or as JSON, and everything else on stderr."""
 
 import json
+import logging
 import sys
 from typing import Annotated, Any
 
@@ -8,16 +9,37 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from compat.errors import InvalidInputError, Problem
+from compat.keepable import one_line
+
+log = logging.getLogger("knowledge_batch")
+
+
+class Group(TyperGroup):
+    """A group of commands whose list shows each one's first sentence in full."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(1000)) for name, command in commands if command and not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def group(help: str) -> typer.Typer:
+    """Return a group of commands; without one, it shows its help."""
+    return typer.Typer(help=help, cls=Group, no_args_is_help=True, rich_markup_mode=None)
+
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch id.")]
 Format = Annotated[str, typer.Option("--format", help="table or json.", metavar="table|json")]
 
 
 def plain(*cells: str) -> list[Any]:
-    """Return a table's cells without markup: ids and texts may contain what rich would take for it."""
-    return [Text(cell) for cell in cells]
+    """Return a table's cells as text: ids and texts may contain markup, line ends, and what steers a terminal."""
+    return [Text(one_line(cell)) for cell in cells]
 
 
 def show(table: Table) -> None:
@@ -26,7 +48,8 @@ def show(table: Table) -> None:
         Console().print(table)
         return
     # Without a terminal, nothing may be cut, wrapped or padded to a guessed width.
-    console = Console(width=10_000)
+    # Colours would be asked for by FORCE_COLOR, which programs that read this may have set for others.
+    console = Console(width=10_000, force_terminal=False, color_system=None)
     with console.capture() as capture:
         console.print(table)
     sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
@@ -39,8 +62,16 @@ def print_json(value: object) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line for the person, on stderr."""
-    sys.stderr.write(text + "\n")
+    """Print a line for the person, on stderr; with -q, nothing."""
+    if not log.isEnabledFor(logging.WARNING):
+        return
+    sys.stderr.write(one_line(text) + "\n")
+
+
+def fail(error: Exception) -> None:
+    """Print why the command ends, on stderr."""
+    head = typer.style("error:", fg="red") if sys.stderr.isatty() else "error:"
+    sys.stderr.write(f"{head} {one_line(str(error))}\n")
 
 
 def check_format(value: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -71,6 +72,8 @@ def check(file: Path) -> str:
     if ending is None:
         known = ", ".join(f"{each} ({name})" for each, name in FORMATS.items())
         raise InvalidInputError([Problem("--to", str(file), f"use an ending of {known}")])
+    if os.path.isdir(file):
+        raise InvalidInputError([Problem("--to", str(file), "is a folder; name a file in it")])
     if not file.absolute().parent.is_dir():
         raise InvalidInputError([Problem("--to", str(file), f"there is no folder {file.absolute().parent}; make it first")])
     return ending
@@ -89,9 +92,13 @@ def write(graph: MergedGraph, file: Path, options: Options) -> Written:
         count, what = _write(graph, ending, unfinished, options)
         for each, finished in zip(unfinished, files, strict=True):
             os.replace(each, finished)
+    except OSError as error:
+        advice = f"can't be written ({error.strerror or type(error).__name__}); name another file"
+        raise InvalidInputError([Problem("--to", str(file), advice)]) from None
     finally:
         for each in unfinished:
-            each.unlink(missing_ok=True)
+            with suppress(OSError):
+                each.unlink(missing_ok=True)
     return Written(count, what, files)
 
 

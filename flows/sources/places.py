@@ -4,11 +4,12 @@ import gzip
 import io
 import os
 import re
+import sys
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -24,7 +25,14 @@ VARIABLE = "env:"
 # A password in a URL that isn't a JSON line: between a colon and the last @, since an unescaped password may contain / and @;
 # digits up to a / are a port.
 _USERINFO = r"(://[^/?#@\s]*:)(?!\d*(?:[/?#]|$)).*@"
-PASSWORD = rf"^\s*[^{{\s].*(?:{_USERINFO}|[?&]password=)"
+# A secret in a query, by the names that services give it: password, sig, token, X-Amz-Signature, api_key. Upper and lower case
+# are written out, since the pattern is the form's too, where no flags are known.
+_NAMES = ("pass", "pwd", "secret", "token", "sig", "key", "credential", "auth")
+_ANY_CASE = "|".join("".join(f"[{letter.upper()}{letter}]" for letter in name) for name in _NAMES)
+_KEY = rf"[?&][^=&#\s]*(?:{_ANY_CASE})[^=&#\s]*="
+# What stands in a user's place on the web is a token as often; a database's user alone is no secret.
+_USER = r"(ttps?://)[^/?#@:\s]+@"
+PASSWORD = rf"^\s*[^{{\s].*(?:{_USERINFO}|{_USER}|{_KEY})"
 # Bytes to read from a file at a time.
 BUFFER = 2**20
 # Bytes of a line, and of a file that is read as a whole. More isn't a document, but a mistake or an attack, such as a zip bomb.
@@ -63,7 +71,7 @@ class Place:
     @property
     def label(self) -> str:
         """The name by which errors call it."""
-        return self.shown if self.is_secret else self.name
+        return self.shown if self.is_secret else self.name or self.shown
 
     @property
     def suffix(self) -> str:
@@ -184,7 +192,13 @@ def bounded(name: str, file: Any) -> Iterator[bytes]:
 def _is_theirs(error: Exception) -> bool:
     """Return whether an error comes from a file system, rather than from a fault of ours; each has its own classes."""
     # A compressed file that was cut off raises EOFError.
-    return isinstance(error, OSError | ValueError | EOFError) or type(error).__module__ != "builtins"
+    if isinstance(error, OSError | ValueError | EOFError) or type(error).__module__ != "builtins":
+        return True
+    # Of an address that they didn't expect, file systems raise whatever comes: TypeError, IndexError, AttributeError.
+    raised_in = error.__traceback__
+    while raised_in is not None and raised_in.tb_next is not None:
+        raised_in = raised_in.tb_next
+    return raised_in is not None and Path(raised_in.tb_frame.f_code.co_filename).parent != Path(__file__).parent
 
 
 def _reason(error: BaseException) -> BaseException:
@@ -200,9 +214,11 @@ def _in_words(error: BaseException, is_secret: bool) -> str:
     """Return an error in words; for a secret place without the error's own, which may show the address."""
     text = getattr(error, "strerror", None)
     status = getattr(error, "status", None)
-    if is_secret or (text and not status):
-        return text or (f"{type(error).__name__} {status}" if status else type(error).__name__)
-    return without_secrets(f"{type(error).__name__}: {error}")
+    if is_secret:
+        # A file system puts what it likes into the error's text, the whole address of another one included.
+        number = getattr(error, "errno", None)
+        return os.strerror(number) if isinstance(number, int) else f"{type(error).__name__} {status or ''}".strip()
+    return without_secrets(str(text) if text and not status else f"{type(error).__name__}: {error}")
 
 
 def address_of(field: str, given: str) -> Address:
@@ -219,15 +235,31 @@ def address_of(field: str, given: str) -> Address:
 def place_of(address: Address) -> Place:
     """Return where an address leads. Raises InvalidInputError for one that fsspec doesn't know."""
     try:
-        system, path = url_to_fs(address.value)
+        with _nothing_said():
+            system, path = url_to_fs(address.value)
         return Place(system, path, address.shown, address.is_secret)
     except ImportError as error:
         advice = f"{error}; install that package for its file system"
+    except TypeError as error:
+        # What a file system needs besides: a host, or the name of an account.
+        needed = ", ".join(re.findall(r"'(\w+)'", str(error))) if "missing" in str(error) else ""
+        advice = f"its address is incomplete{f' (it needs {needed})' if needed else ''}; name a path, or a whole URL"
     except Exception as error:
         if not _is_theirs(error):
             raise
         advice = f"can't be reached ({_in_words(error, address.is_secret)}); name a path, or a URL that fsspec can open"
     raise invalid(address.field, address.shown, advice)
+
+
+@contextmanager
+def _nothing_said() -> Iterator[None]:
+    """Keep from the terminal what a half-made file system complains of while it is thrown away."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def has_password(address: str) -> bool:
@@ -237,7 +269,7 @@ def has_password(address: str) -> bool:
 
 def without_secrets(address: str) -> str:
     """Return an address as errors may show it: without a password, and without what follows a URL's ``?`` (keys, signatures)."""
-    hidden = re.sub(_USERINFO, r"\1***@", address)
+    hidden = re.sub(_USER, r"\1***@", re.sub(_USERINFO, r"\1***@", address))
     return re.sub(r"\?.*", "?…", hidden) if "://" in address else hidden
 
 

@@ -1,8 +1,11 @@
 """Documents in databases: the rows of a query."""
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from compat.errors import InvalidInputError
 from flows.sources.documents import Reading, Row, invalid
@@ -10,6 +13,12 @@ from flows.sources.places import Address
 from flows.sources.tables import ROWS, Columns, check_columns
 
 DATABASE = re.compile(r"(sqlite|postgres(ql)?)(\+\w+)?://")
+# What a query may do in SQLite. PRAGMA, ATTACH and VACUUM INTO write files beside the one that is opened for reading.
+_READING = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
+
+
+def _only_reading(action: int, *_: object) -> int:
+    return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 
 def read_query(address: Address, query: str, columns: Columns, reading: Reading) -> Iterator[Row]:
@@ -24,10 +33,14 @@ def read_query(address: Address, query: str, columns: Columns, reading: Reading)
         raise invalid("query", query, "a database needs a query whose rows are the documents; give --query SELECT …")
     try:
         url = parse_url(address.value)
-        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-            # SQLite would create it, empty.
-            raise invalid("SOURCE", address.shown, "no such database file; correct the URL: sqlite:///FILE")
-        engine = create_engine(url, poolclass=NullPool)
+        arguments: dict[str, Any] = {}
+        if url.get_backend_name() == "sqlite" and not url.get_dialect().is_async:
+            if not Path(url.database or "").is_file():
+                # SQLite would create it, empty.
+                raise invalid("SOURCE", address.shown, "no such database file; correct the URL: sqlite:///FILE")
+            file = f"file:{quote(str(Path(url.database or '').absolute()))}?mode=ro"
+            arguments["creator"] = lambda: sqlite3.connect(file, uri=True)
+        engine = create_engine(url, poolclass=NullPool, **arguments)
     except InvalidInputError:
         raise
     except ModuleNotFoundError as error:
@@ -42,7 +55,8 @@ def read_query(address: Address, query: str, columns: Columns, reading: Reading)
         # Never committed, and writes that would take effect all the same (SQLite's tables, PostgreSQL's sequences) are refused.
         with engine.connect().execution_options(yield_per=ROWS, postgresql_readonly=True) as connection:
             if engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA query_only=ON")
+                driver: Any = connection.connection.driver_connection
+                driver.set_authorizer(_only_reading)
             # SQLAlchemy reads a colon as a parameter; here it belongs to a text or a cast.
             result = connection.execute(text(query.replace(":", r"\:")))
             if not result.returns_rows:

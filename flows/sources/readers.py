@@ -40,6 +40,8 @@ def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, qu
         InvalidInputError: Something is missing or malformed; the error names the file and the line or row.
     """
     address, named = address_of("SOURCE", source), address_of("ontology", ontology)
+    if not address.value.strip():
+        raise invalid("SOURCE", address.shown, "is empty; name a folder, a file or a URL, . for this folder, or say: sample")
     if address.value == SAMPLE and not Path(SAMPLE).exists():
         with as_file(files("deployments") / SAMPLE) as folder:
             return load(str(folder), ontology)

@@ -37,5 +37,7 @@ def test_the_first_voice_decides(
 def test_an_unknown_mode_is_refused_by_the_name_of_its_voice(
     voices: tuple[str | None, str | None, str | None], field: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=f"^{field} = 'enigne': is not a valid mode; use legacy, engine, shadow"):
+    with pytest.raises(
+        InvalidInputError, match=rf"^{field} = 'enigne': is not a valid mode; did you mean engine\? use legacy, engine, shadow"
+    ):
         decide(*voices, demotion=None)

@@ -29,9 +29,11 @@ def command(environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
             log = logging.getLogger("knowledge_batch")
             patch.setattr(log, "handlers", log.handlers)
             patch.setattr(log, "propagate", log.propagate)
+            level = log.level
             capsys.readouterr()
             with pytest.raises(SystemExit) as ended:
                 cli.main()
+            log.setLevel(level)
         said = capsys.readouterr()
         code = ended.value.code
         assert code is None or isinstance(code, int)

@@ -219,7 +219,16 @@ def test_a_bad_variable_exits_2_and_is_named(variable: str, value: str, command:
 def test_status_events_and_list_tell_of_a_batch(command: Command, source: Path) -> None:
     command("run", str(source), "--batch-id", "told")
     state = json.loads(command("status", "told", "--format", "json").stdout)
-    assert state == {"_tag": "BatchState.Completed", "batchId": "told", "totalDocuments": 2, "entityCount": 4, "relationCount": 2}
+    counts = {"totalDocuments": 2, "entityCount": 4, "relationCount": 2}
+    served = {
+        "failures": [],
+        "failedOf": None,
+        "rerunBy": [],
+        "mode": "legacy",
+        "modeReason": "the default",
+        "resolutionError": None,
+    }
+    assert state == {"_tag": "BatchState.Completed", "batchId": "told", "resolutionError": None, **counts, **served}
     assert "BatchState.Completed" in command("status", "told").stdout
     events = [json.loads(line)["_tag"] for line in command("events", "told", "--follow").stdout.splitlines()]
     assert (events[0], events[-1]) == ("BatchEvent.BatchCreated", "BatchEvent.BatchCompleted")

@@ -39,6 +39,8 @@ class BatchRun(Base):
     failed_documents: Mapped[int | None]
     entity_count: Mapped[int | None]
     relation_count: Mapped[int | None]
+    # The batch whose failed documents these are.
+    failed_of: Mapped[str | None] = mapped_column(index=True)
 
 
 class OntologyContent(Base):
