@@ -25,8 +25,8 @@ from flows.engine import embedded
 embedded.start_ahead()
 assert "prefect" not in sys.modules
 embedded.SERVER.wait(120)
-print(embedded.SERVER._process.pid, flush=True)
 try:
+    print(embedded.SERVER._process.pid, flush=True)
     signal.pause()
 except KeyboardInterrupt:
     print(embedded.SERVER.is_running, flush=True)
