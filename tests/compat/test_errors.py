@@ -13,6 +13,7 @@ EXAMPLES = [
     errors.InvalidStateTransitionError("b", "Completed", "Pending"),
     errors.OtherInputError("b", "Failed"),
     errors.BatchInfrastructureError("b", "batch_run_dispatch", "refused"),
+    errors.HomeUnavailableError("/a/home", "Not a directory"),
     errors.PrefectUnavailableError("http://here/api", "ConnectError: refused"),
     errors.WorkflowNotFoundError("e"),
     errors.ActivityFailedError("e", "run_extraction_pipeline", 4, "ValueError: no"),
