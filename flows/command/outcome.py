@@ -20,7 +20,7 @@ from compat.store.overview import can_change
 from compat.store.record import BatchRecord
 from flows.command import models
 from flows.command.progress import shown_progress
-from flows.command.terminal import note, plain, show
+from flows.command.terminal import is_quiet, note, plain, show
 from flows.graph import export as exporting
 
 
@@ -34,7 +34,7 @@ def finish_batch(
     Settings.load().make_home()
     began = time.monotonic()
     try:
-        with shown_progress(batch_id, Console(stderr=True)):
+        with shown_progress(batch_id, Console(stderr=True, quiet=is_quiet())):
             state = work()
     except KeyboardInterrupt:
         note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")

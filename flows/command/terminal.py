@@ -61,9 +61,14 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def is_quiet() -> bool:
+    """Return whether -q was given."""
+    return not log.isEnabledFor(logging.WARNING)
+
+
 def note(text: str) -> None:
     """Print a line for the person, on stderr; with -q, nothing."""
-    if not log.isEnabledFor(logging.WARNING):
+    if is_quiet():
         return
     sys.stderr.write(one_line(text) + "\n")
 
