@@ -42,14 +42,18 @@ class BatchContext:
         cls,
         batch_id: str,
         mode: str | None,
+        organization_id: str | None = None,
         stop: StopRequest | None = None,
         operation: str = "batch_create_execution",
-        organization_id: str | None = None,
     ) -> "BatchContext":
         """Return the context of a call that runs a batch. Everything that can be wrong is found before anything is written.
 
-        ``operation`` is what a database that fails has failed: what to do next depends on it. ``organization_id`` is whose
-        batch it is; of a stored one its row says so.
+        Args:
+            batch_id: The batch, stored or not.
+            mode: The mode that the caller asks for, if any.
+            organization_id: Whose batch it is; None for a stored batch, whose row says so.
+            stop: Where the batch can be asked to stop; by default only signals do.
+            operation: What fails if the database does; the advice in the error depends on it.
 
         Raises InvalidInputError for a mode or setting, ExtractorNotFoundError, and BatchInfrastructureError where the database
         can't be reached.

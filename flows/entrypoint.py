@@ -103,7 +103,7 @@ def start_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None
     """
     params = BatchParams.parse(params)
     batch_id = params.batch_id or new_id("knowledge_batch_execution")
-    context = BatchContext.open(batch_id, mode, organization_id=params.organization_id)
+    context = BatchContext.open(batch_id, mode, params.organization_id)
     claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         thread = Thread(target=_serve_unattended, args=(context, claim), name=f"batch {claim.batch_id}")
@@ -218,10 +218,10 @@ def _run_to_result(params: BatchParams, mode: str | None, stop: StopRequest | No
     return context.store.result(context.batch_id)
 
 
-def _run(request: Request, mode: str | None, stop: StopRequest | None = None) -> BatchContext:
-    batch_id = request.batch_id or new_id("knowledge_batch_execution")
-    context = BatchContext.open(batch_id, mode, stop, organization_id=request.organization_id)
-    claim = context.store.claim(request, context.decision, context.batch_id, shadow_requests.add_for)
+def _run(params: Request, mode: str | None, stop: StopRequest | None = None) -> BatchContext:
+    batch_id = params.batch_id or new_id("knowledge_batch_execution")
+    context = BatchContext.open(batch_id, mode, params.organization_id, stop)
+    claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
         serve(context, claim)
     return context

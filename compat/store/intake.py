@@ -69,13 +69,13 @@ def params_hash(params: Request) -> str:
 def insert_batch(connection: Connection, params: Request, batch_id: str, execution_id: str, mode: str) -> None:
     """Write the batch's rows as pending, its documents, and the ontologies that aren't stored yet."""
     config = params.config
-    document_ids = _insert_documents(connection, params.documents, batch_id)
-    common = {"organization_id": params.organization_id, "status": RowStatus.PENDING.value}
+    document_ids = _insert_documents(connection, params, batch_id)
     connection.execute(
         BatchExecution.__table__.insert(),  # type: ignore[attr-defined]
         {
-            **common,
             "id": batch_id,
+            "organization_id": params.organization_id,
+            "status": RowStatus.PENDING.value,
             "ontology_id": params.ontology_id,
             "document_ids": document_ids,
             "total_documents": len(document_ids),
@@ -89,8 +89,9 @@ def insert_batch(connection: Connection, params: Request, batch_id: str, executi
     connection.execute(
         WorkflowExecution.__table__.insert(),  # type: ignore[attr-defined]
         {
-            **common,
             "id": execution_id,
+            "organization_id": params.organization_id,
+            "status": RowStatus.PENDING.value,
             "workflow_type": "batch_extraction",
             "input": {
                 "batchId": batch_id,
@@ -103,17 +104,17 @@ def insert_batch(connection: Connection, params: Request, batch_id: str, executi
     )
 
 
-def _insert_documents(connection: Connection, documents: Iterable[DocumentInput], batch_id: str) -> list[str]:
-    """Return the documents' ids in their order."""
+def _insert_documents(connection: Connection, params: Request, batch_id: str) -> list[str]:
+    """Write the documents, and the ontologies that aren't stored yet. Return the documents' ids in their order."""
     document_ids: list[str] = []
     hashes: dict[str, str] = {}
-    for block in blocks(documents):
+    for documents in blocks(params.documents):
         rows = []
-        for position, document in enumerate(block, start=len(document_ids)):
-            content = document.ontology_content
-            if content not in hashes:
-                hashes[content] = content_hash(content)
-                insert_or_ignore(connection, OntologyContent, {"hash": hashes[content], "content": content})
+        for position, document in enumerate(documents, start=len(document_ids)):
+            if document.ontology_content not in hashes:
+                hashes[document.ontology_content] = content_hash(document.ontology_content)
+                row = {"hash": hashes[document.ontology_content], "content": document.ontology_content}
+                insert_or_ignore(connection, OntologyContent, row)
             rows.append(
                 {
                     "batch_id": batch_id,
@@ -121,11 +122,11 @@ def _insert_documents(connection: Connection, documents: Iterable[DocumentInput]
                     "document_id": document.document_id,
                     "text": document.text,
                     "content_hash": content_hash(document.text),
-                    "ontology_hash": hashes[content],
+                    "ontology_hash": hashes[document.ontology_content],
                 }
             )
         insert_or_ignore(connection, BatchDocument, *rows)
-        document_ids += [document.document_id for document in block]
+        document_ids += [document.document_id for document in documents]
     return document_ids
 
 

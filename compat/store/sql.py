@@ -20,8 +20,8 @@ IDS = 1_000
 
 def blocks(items: Iterable[Item], size: int = DOCUMENTS) -> Iterator[list[Item]]:
     """Yield the items in their order, as lists of at most ``size``."""
-    iterator = iter(items)
-    while block := list(islice(iterator, size)):
+    items = iter(items)
+    while block := list(islice(items, size)):
         yield block
 
 

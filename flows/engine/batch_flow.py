@@ -74,7 +74,7 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
     Raises if Prefect or the flow itself fails. The batch hasn't ended then, and its rows say how far it is.
     """
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
-    threads: Any = ThreadPoolTaskRunner(max_workers=claim.config.concurrency)
+    threads: Any = ThreadPoolTaskRunner(claim.config.concurrency)
     name = f"{claim.batch_id} ({'shadow' if is_shadow else 'engine'})"
     engine = extract_batch.with_options(flow_run_name=name, task_runner=threads)
     failure: object

@@ -151,8 +151,8 @@ def emit(batch: BatchRecord, what: str) -> None:
     """Emit ``knowledge.batch.<what>`` about the resource ``knowledge.batch.<id>``, for automations."""
     counts = {"completedDocuments": batch.completed_documents, "failedDocuments": batch.failed_documents}
     emit_event(
-        event=f"knowledge.batch.{what}",
-        resource={"prefect.resource.id": f"knowledge.batch.{batch.batch_id}", "prefect.resource.name": batch.batch_id},
+        f"knowledge.batch.{what}",
+        {"prefect.resource.id": f"knowledge.batch.{batch.batch_id}", "prefect.resource.name": batch.batch_id},
         payload={
             "mode": batch.mode,
             "reason": batch.error or batch.mode_reason,

@@ -31,12 +31,9 @@ def request(store: Store, batch_id: str, generation: int) -> None:
     If Prefect hangs, at most ``SLOTS`` processes wait for it; further requests wait for a free slot.
     """
     try:
-        if _FREE.acquire(blocking=False):
-            # Started before this returns, so that the process goes on if the caller ends now.
-            child = _start(batch_id, generation)
-            Thread(target=_wait_for_its_end, args=(child,), name=f"shadow of {batch_id}", daemon=True).start()
-        else:
-            Thread(target=_wait_for_a_slot, args=(batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
+        # Started before this returns if a slot is free, so that the process goes on if the caller ends now.
+        child = _start(batch_id, generation) if _FREE.acquire(blocking=False) else None
+        Thread(target=_wait, args=(child, batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
         # The machine may be out of processes or threads. The batch itself has ended well: its caller gets no error.
         log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
@@ -60,16 +57,14 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
         raise
 
 
-def _wait_for_its_end(child: "subprocess.Popen[bytes]") -> None:
-    # Without a wait, a long-lived caller would collect zombie processes.
-    child.wait()
-    _FREE.release()
-
-
-def _wait_for_a_slot(batch_id: str, generation: int) -> None:
-    _FREE.acquire()
+def _wait(child: "subprocess.Popen[bytes] | None", batch_id: str, generation: int) -> None:
+    """Wait for the process's end, since a long-lived caller would collect zombies; without one, for a slot to start it in."""
     try:
-        _wait_for_its_end(_start(batch_id, generation))
+        if child is None:
+            _FREE.acquire()
+            child = _start(batch_id, generation)
+        child.wait()
+        _FREE.release()
     except Exception:
         # The request is a row, which `reconcile` reads.
         log.warning("batch %s: its shadow was not submitted yet", batch_id, exc_info=True)
