@@ -14,7 +14,7 @@ def _nobody(stage: str, progress: float) -> None:
 
 
 @dataclass(frozen=True)
-class Work:
+class CurrentAttempt:
     """One attempt at one document.
 
     ``holder`` is the token of the run that has the batch. ``stopping`` says whether the batch is to end: an extractor that
@@ -33,4 +33,4 @@ class Work:
 
 # Set around ``Extractor.run``, in its thread. A context variable and not an argument: the plug stays
 # run(text, ontology_content, config), and an extractor that doesn't ask needn't know.
-WORK: ContextVar[Work] = ContextVar("work", default=Work())  # noqa: B039
+CURRENT: ContextVar[CurrentAttempt] = ContextVar("work", default=CurrentAttempt())  # noqa: B039

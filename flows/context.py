@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from compat.contracts import Extractor
 from compat.errors import BatchNotFoundError
 from compat.modes import Asker, Decision, decide
+from compat.modes.ramp import Ramp
 from compat.proxies import keep_loopback_direct
-from compat.ramp import Ramp
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
 from compat.store import Store

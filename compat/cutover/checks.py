@@ -12,7 +12,7 @@ from compat.cutover.attempts import breaches
 from compat.cutover.triggers import TRIGGERS, Firing, Served, findings_of, findings_of_shadow, fired
 from compat.ids import document_execution_id
 from compat.modes import Mode
-from compat.ramp import Ramp
+from compat.modes.ramp import Ramp
 from compat.status import TERMINAL, RowStatus
 from compat.store import Store
 from compat.store.database import Database

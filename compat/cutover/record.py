@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from compat.contracts import utc_now
 from compat.ids import new_id
 from compat.modes import Mode, parse_mode
-from compat.ramp import OF_ORGANIZATION, RAMP, parse_percent
+from compat.modes.ramp import OF_ORGANIZATION, RAMP, parse_percent
 from compat.store.database import Database
 from compat.store.schema import IN_FLIGHT, CutoverRecord, Switch
 from compat.store.sql import insert_if_new, upsert

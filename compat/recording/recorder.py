@@ -41,7 +41,7 @@ from compat.store import Claim, Store, events
 from compat.store.failures import infrastructure
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, WorkflowExecution
 from compat.stored_errors import StoredError
-from compat.work import WORK, Work
+from compat.work import CURRENT, CurrentAttempt
 
 __all__ = ["Outcome", "Recorder", "Started"]
 
@@ -225,7 +225,7 @@ class Recorder:
         config = PipelineConfig(
             document_id=begun.document_id, organization_id=self.claim.organization_id, ontology_id=self.claim.ontology_id
         )
-        work = Work(
+        work = CurrentAttempt(
             batch_id=self.claim.batch_id,
             document_id=begun.document_id,
             holder=self.claim.holder_token,
@@ -235,7 +235,7 @@ class Recorder:
             stopping=lambda: self.stopping and not self._given_up,
             progress=partial(self._tell_progress, begun),
         )
-        token = WORK.set(work)
+        token = CURRENT.set(work)
         try:
             extraction = checked(extractor.run(begun.text, begun.ontology, config), begun.text)
         except StoreUnavailableError as error:
@@ -257,7 +257,7 @@ class Recorder:
                 raise
             return self._attempts.failed(begun, StoredError.of(error), _milliseconds(clock))
         finally:
-            WORK.reset(token)
+            CURRENT.reset(token)
         fault_point("extracted")
         return self._attempts.succeeded(begun, extraction, _milliseconds(clock))
 

@@ -21,11 +21,9 @@ from compat.settings import Settings, settings_of_this_call
 from compat.store import Store, graphs, shadow_requests
 from compat.store.intake import Rerun
 from compat.store.overview import rerun_of_failed, reruns
-from flows.command import administration, evaluation, models, modes, training
-from flows.command import drill as drills
-from flows.command import evidence as evidence_command
+from flows.command import administration, evaluation, models, training
 from flows.command import graphs as graph_commands
-from flows.command import parity as evidence
+from flows.command.cutover import drill, evidence, modes, parity
 from flows.command.log import LogFile, Neutral
 from flows.command.outcome import add_failures, finish_batch, rerun_command
 from flows.command.terminal import BatchId, Format, Group, check_format, fail, note, plain, print_json, show, whole_number
@@ -47,9 +45,9 @@ app.add_typer(modes.mode_app, name="mode")
 app.add_typer(administration.retries_app, name="retries")
 app.add_typer(administration.db_app, name="db")
 app.add_typer(administration.automations_app, name="automations")
-app.add_typer(evidence.parity_app, name="parity")
-evidence.cutover_app.command(name="drill")(drills.drill)
-app.add_typer(evidence.cutover_app, name="cutover")
+app.add_typer(parity.parity_app, name="parity")
+parity.cutover_app.command(name="drill")(drill.drill)
+app.add_typer(parity.cutover_app, name="cutover")
 
 
 def _print_version(wanted: bool) -> None:
@@ -308,7 +306,7 @@ app.command()(evaluation.evaluate)
 app.command()(models.calls)
 app.command()(models.prune)
 app.command()(administration.deploy)
-app.command()(evidence_command.evidence)
+app.command()(evidence.evidence)
 app.command()(administration.up)
 
 

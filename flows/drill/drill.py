@@ -14,9 +14,9 @@ from sqlalchemy import select, update
 import flows
 from compat.cutover import record
 from compat.modes import Mode
+from compat.modes.ramp import is_taken
 from compat.parity import archive, gate
 from compat.parity.versions import versions
-from compat.ramp import is_taken
 from compat.status import TERMINAL
 from compat.store import Store
 from compat.store.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution

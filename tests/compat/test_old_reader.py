@@ -11,7 +11,7 @@ import faults
 import flows
 from compat.cutover import old_reader
 from compat.ids import content_hash, document_execution_id
-from compat.ramp import is_taken
+from compat.modes.ramp import is_taken
 from compat.store import Store
 
 pytestmark = pytest.mark.usefixtures("on_any_database")

@@ -6,7 +6,7 @@ import pytest
 
 from compat.errors import InvalidInputError
 from compat.modes import Asker, decide
-from compat.ramp import Ramp, is_taken, next_step, parse_percent, place_of
+from compat.modes.ramp import Ramp, is_taken, next_step, parse_percent, place_of
 
 IDS = [f"batch {number}" for number in range(2000)]
 

@@ -10,9 +10,9 @@ import faults
 import flows
 from compat.cutover import record
 from compat.errors import InvalidInputError
-from compat.ramp import is_taken
+from compat.modes.ramp import is_taken
 from compat.store import Store
-from flows.command.modes import CutoverRefusedError, mode_app
+from flows.command.cutover.modes import CutoverRefusedError, mode_app
 
 Run = Callable[..., str]
 

@@ -15,7 +15,7 @@ from compat.store.models.answers import HOLD_SECONDS, Answer, Turn
 from compat.store.models.exchange import MadeCall, Question
 from compat.store.models.ledger import STOPPED, Call, CallOutcome
 from compat.store.models.limits import Limits
-from compat.work import Work
+from compat.work import CurrentAttempt
 from tasks.extraction.llm.client import Client
 from tasks.extraction.llm.errors import ModelAnswerError, ModelCallError, TokenBudgetError
 from tasks.extraction.llm.loop import Transactions, surely
@@ -128,7 +128,7 @@ class Caller:
         if calls:
             await surely(self._store.record_stored, calls)
 
-    async def ask(self, call: Call, request: Request, work: Work, read: Callable[[Reply], Read]) -> tuple[Answer, bool]:
+    async def ask(self, call: Call, request: Request, work: CurrentAttempt, read: Callable[[Reply], Read]) -> tuple[Answer, bool]:
         """Return the answer, and whether the store had it. ``read`` says what an answer is worth.
 
         An answer that isn't kept is handed out all the same where ``read`` says ``partial``. Raises ModelCallError,

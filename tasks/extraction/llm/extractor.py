@@ -16,7 +16,7 @@ from compat.store.models import ModelStore
 from compat.store.models.answers import Answer
 from compat.store.models.ledger import Call
 from compat.store.models.limits import Limits
-from compat.work import WORK, Work
+from compat.work import CURRENT, CurrentAttempt
 from tasks.extraction.chunking import Chunk, split
 from tasks.extraction.llm import loop
 from tasks.extraction.llm.caller import TRUNCATED, Caller, CallStore, Read, request_key
@@ -81,7 +81,7 @@ class LlmExtractor:
         started = time.perf_counter()
         ontology = parse_ontology(ontology_content)
         chunks = [chunk for chunk in split(text) if chunk.text.strip()]
-        work = WORK.get()
+        work = CURRENT.get()
         document = _Document(self, text, ontology, replace(work, document_id=work.document_id or config.document_id))
         loop.run(document.read(chunks), work.stopping)
         graph, mentions = document.findings(chunks).graph(config)
@@ -103,7 +103,7 @@ class LlmExtractor:
 class _Document:
     """One document's calls, and what they found."""
 
-    def __init__(self, extractor: LlmExtractor, text: str, ontology: Ontology, work: Work) -> None:
+    def __init__(self, extractor: LlmExtractor, text: str, ontology: Ontology, work: CurrentAttempt) -> None:
         self._stages = extractor._stages
         self._client = extractor._client
         self._caller = extractor._caller

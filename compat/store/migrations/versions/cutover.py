@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0008"
+revision = "0006"
 down_revision = "0005"
 
 TEXT = sa.Text()

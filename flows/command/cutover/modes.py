@@ -10,8 +10,8 @@ import flows
 from compat.contracts import utc_now
 from compat.cutover import record
 from compat.errors import Exit, InvalidInputError, Problem, Refused
+from compat.modes.ramp import Ramp, next_step, parse_percent
 from compat.parity import archive, gate
-from compat.ramp import Ramp, next_step, parse_percent
 from compat.store import Store
 from flows.command.terminal import Format, check_format, group, note, plain, print_json, show
 

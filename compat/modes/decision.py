@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from compat.errors import InvalidInputError, Problem
-from compat.ramp import NO_RAMP, Ramp, is_taken, place_of
+from compat.modes.ramp import NO_RAMP, Ramp, is_taken, place_of
 
 
 class Mode(StrEnum):
