@@ -61,7 +61,7 @@ class BatchParams(Payload):
 
     @classmethod
     def parse(cls, params: "BatchParams | Mapping[str, Any]") -> "BatchParams":
-        """Validated params. Raises InvalidInputError that names every field at fault, its value and the bound."""
+        """Return validated params. Raise InvalidInputError, which names every field at fault, its value and its bound."""
         if isinstance(params, cls):
             return params
         try:

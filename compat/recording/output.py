@@ -66,7 +66,7 @@ def _as_json(result: ExtractionResult) -> str | None:
 
 
 def _parsed(output: object) -> ExtractionResult:
-    """The output as the model. An instance is read anew, since ``model_construct`` and ``model_copy`` check nothing."""
+    """Return the output as the model. An instance is read anew, since ``model_construct`` and ``model_copy`` check nothing."""
     try:
         data = output.model_dump(warnings=False) if isinstance(output, ExtractionResult) else output
         return ExtractionResult.model_validate(data)
@@ -162,7 +162,7 @@ def _values_can_be_kept(result: ExtractionResult, text: str) -> Iterator[Problem
 
 
 def _advice(value: object) -> str | None:
-    """What is wrong with one value, if anything is."""
+    """Return what is wrong with one value, if anything is."""
     if isinstance(value, str):
         if value.isascii() and "\x00" not in value:
             return None

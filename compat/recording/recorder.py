@@ -107,7 +107,7 @@ class Recorder:
     # --- The batch --------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """The row says running, then BatchCreated. Raises BatchInfrastructureError where that can't be written."""
+        """Write the row as running, then BatchCreated. Raises BatchInfrastructureError if that can't be written."""
         fault_point("claim-committed")
         claim, now = self.claim, utc_now()
         with infrastructure(claim.batch_id, "batch_run_dispatch"), self.store.database.write() as connection:

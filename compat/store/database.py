@@ -81,7 +81,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its start, so what it reads stays true until it commits.
+        """Open a transaction that holds the write lock from its start, so what it reads stays true until it commits.
 
         Raises StoreUnavailableError, or UnkeepableDataError where a value is refused.
         """

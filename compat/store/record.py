@@ -223,7 +223,7 @@ def unfinished(connection: Connection, lease_seconds: float) -> list[BatchRecord
 
 
 def _count(name: str) -> ColumnElement[int]:
-    """A count as it is now: the old row has it where the batch has ended or an older version served it."""
+    """Return a count as it is now: from the old row if the batch has ended or an older version served it."""
     of_run, of_old_row = getattr(BatchRun, name), getattr(BatchExecution, name)
     return case((BatchExecution.status.in_(TERMINAL), of_old_row), else_=func.coalesce(of_run, of_old_row)).label(name)
 

@@ -84,7 +84,7 @@ def totals_json(totals: CallTotals, settings: Settings) -> dict[str, object]:
 
 
 def calls(batch_id: BatchId, format: Format = "table") -> None:
-    """The calls that a batch made to a model, or had answered from the store."""
+    """Print the calls that a batch made to a model, or had answered from the store."""
     check_format(format)
     settings = Settings.load()
     store = Store.from_settings(settings)

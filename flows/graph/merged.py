@@ -255,21 +255,10 @@ class MergedGraph:
         return {key: numbers[canonical_id] for key, canonical_id in found.items()}
 
     def _add_canonical(self, entities: Iterable[CanonicalEntity]) -> None:
-        self._database.executemany(
-            "INSERT INTO node (n, id, name, types, attributes, confidence, entities) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    number,
-                    each.id,
-                    each.name,
-                    json.dumps(each.types),
-                    json.dumps(each.attributes),
-                    each.confidence,
-                    each.entity_count,
-                )
-                for number, each in enumerate(entities)
-            ),
-        )
+        insert = "INSERT INTO node (n, id, name, types, attributes, confidence, entities) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        for number, each in enumerate(entities):
+            lists = json.dumps(each.types), json.dumps(each.attributes)
+            self._database.execute(insert, (number, each.id, each.name, *lists, each.confidence, each.entity_count))
 
     def _add_own(self, document_id: str, entity: Entity) -> int:
         """Add a document's own entity as a node; extractors may use one id in several documents."""

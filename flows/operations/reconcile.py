@@ -76,7 +76,7 @@ def _wait_for_silence(store: Store, batch_id: str) -> None:
 
 @flow(name="reconcile", retries=0, flow_run_name="upkeep", persist_result=False)
 def reconcile_batches() -> dict[str, str]:
-    """Ends flow runs without a process and dead batches, submits shadows that are still waited for, and checks what nobody has.
+    """End flow runs without a process and dead batches, submit shadows that are still waited for, and check what nobody has.
 
     Meant to run every 5 minutes; two at a time do no harm.
     """

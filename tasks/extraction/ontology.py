@@ -102,7 +102,7 @@ class OntologySummary:
         return self.classes > 0
 
     def __str__(self) -> str:
-        """The summary in one line."""
+        """Return the summary in one line."""
         counts = ((self.classes, "class", "classes"), (self.properties, "property", "properties"))
         named = (*counts, (self.individuals, "individual", "individuals"))
         parts = [", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in named)]
@@ -253,7 +253,7 @@ def _declared(graph: rdflib.Graph, *kinds: Node) -> set[Node]:
 
 
 def _kind(graph: rdflib.Graph, iri: Node, ranges: tuple[str, ...]) -> Literal["object", "datatype", "any"]:
-    """What a property points to: as declared in OWL; one of RDF's by its range, and anything where that doesn't tell."""
+    """Return what a property points to: as OWL declares it; an RDF property by its range, anything if it has none."""
     if (iri, RDF.type, OWL.DatatypeProperty) in graph:
         return "datatype"
     if (iri, RDF.type, OWL.ObjectProperty) in graph:
@@ -270,7 +270,7 @@ def _bounds(graph: rdflib.Graph, iri: Node, predicates: tuple[Node, ...]) -> tup
 
 
 def _xsd_for(iri: str) -> str:
-    """The XSD datatype that one of schema.org's own stands for; any other IRI is itself."""
+    """Return the XSD datatype that one of schema.org's own stands for; any other IRI unchanged."""
     base, _, name = iri.rpartition("/")
     return _SCHEMA_DATATYPES.get(name, iri) if f"{base}/" in _SCHEMA else iri
 

@@ -34,7 +34,7 @@ class ReportNotFoundError(NotFound):
 
 @parity_app.command(name="show")
 def parity_show(batch_id: BatchId, format: Format = "table") -> None:
-    """The newest comparison of a batch, or the one of a report's id: verdict, where the two differ, how much was compared."""
+    """Print the newest comparison of a batch, or a report by its id: verdict, differences, how much was compared."""
     check_format(format)
     found = archive.reports(Store.of_shadows().database, batch_id)
     if not found:
