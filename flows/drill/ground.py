@@ -85,8 +85,13 @@ def ground(folder: Path, url: str | None, say: Callable[[str], None]) -> Iterato
         }
     )
     say("starting a local stack for the drill")
-    with _stack(folder, port):
-        yield
+    # As Ctrl-C does: the stack and the callers are ended on the way out.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with _stack(folder, port):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

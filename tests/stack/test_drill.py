@@ -1,10 +1,12 @@
 """The drill as an operator holds it, on both databases, and kept in the service's own store."""
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import processes
+import psutil
 import pytest
 import stacks
 
@@ -38,6 +40,18 @@ def test_no_batch_is_lost_or_served_twice_and_old_readers_are_right(
     assert flows.current_mode().mode == "shadow"
     [kept] = record.changes(Store.from_settings().database, None, "drill")
     assert kept.details == drill
+
+
+def test_a_drill_that_is_told_to_end_leaves_nothing_running(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = stacks.command("cutover", "drill", "--folder", str(tmp_path / "drill"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=processes.environment()) as drill:
+        log = tmp_path / "drill" / "stack.log"
+        processes.wait_until(lambda: log.exists() and "ready: " in log.read_text(encoding="utf-8"), 120)
+        started = psutil.Process(drill.pid).children(recursive=True)
+        drill.terminate()
+        assert drill.wait(120) == 128 + signal.SIGTERM
+    assert len(started) > 2
+    assert not [each for each in started if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_database_that_holds_others_batches_is_refused(
