@@ -145,3 +145,17 @@ def test_the_sample_says_what_it_means() -> None:
         ("Zoë Çelik", "birthDate", "1990-06-01"),
         ("Tern Society", "locatedIn", "Port Aldery"),
     }
+
+
+def test_a_property_of_texts_or_things_points_to_the_thing() -> None:
+    ontology = """
+    @prefix : <https://example.org/press#> . @prefix owl: <http://www.w3.org/2002/07/owl#> .
+    @prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
+    @prefix schema: <https://schema.org/> .
+    :Publisher a rdfs:Class ; rdfs:label "publisher" . :Place a rdfs:Class ; rdfs:label "place" .
+    :location a rdf:Property ; rdfs:label "location" ; schema:domainIncludes :Publisher ; schema:rangeIncludes :Place, schema:Text .
+    """
+    graph = RulesExtractor().run("Aurora Press is a publisher located in Oslo.", ontology, config("d")).graph
+    names = {each.id: each.name for each in graph.entities}
+    [relation] = graph.relations
+    assert (names[relation.subject_id], names[relation.object_id or ""]) == ("Aurora Press", "Oslo")

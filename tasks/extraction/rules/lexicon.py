@@ -189,6 +189,9 @@ def _roots(ontology: Ontology, kinds: dict[str, Kind]) -> dict[str, tuple[str, .
 
 def _rule(each: OntologyProperty, kinds: dict[str, Kind]) -> Rule:
     datatypes = [iri for iri in each.ranges if iri not in kinds and iri.startswith(str(XSD))]
+    if set(datatypes) == {str(XSD.string)} and any(iri in kinds for iri in each.ranges):
+        # A text or a thing, such as schema.org's location: a name in a text is the thing.
+        datatypes = []
     words = {word for label in (each.label, *each.alt_labels) for word in label_words(label)}
     by_label: Wanted = "date" if words & DATE_WORDS else "number" if words & NUMBER_WORDS else "text"
     if datatypes:
