@@ -94,7 +94,8 @@ class Settings(BaseSettings):
         """Make the home, or a folder in it, and return it. Raises HomeUnavailableError where it can't be made or written."""
         folder = self.home.joinpath(*parts)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            for each in (*reversed(folder.relative_to(self.home).parents), folder.relative_to(self.home)):
+                (self.home / each).mkdir(mode=0o700, parents=True, exist_ok=True)
             # Only writing shows whether it can be: rights, a read-only or full disk.
             with TemporaryFile(dir=folder):
                 return folder

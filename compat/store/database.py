@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -145,13 +145,15 @@ def _engine(url: str, namespace: str | None) -> Engine:
             raise _refused(url, "a database in memory is seen by one process only; name a file: sqlite:///FILE")
         file = Path(parsed.database)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailableError(f"{type(error).__name__}: {error.strerror}: {file.parent}") from error
         if namespace:
-            parsed = parsed.set(database=str(file.with_name(f"{file.stem}.{namespace}{file.suffix}")))
+            file = file.with_name(f"{file.stem}.{namespace}{file.suffix}")
+            parsed = parsed.set(database=str(file))
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **POOL)
         file_clock = _FileClock(file.parent)
+        event.listen(engine, "do_connect", lambda *_: _make_private(file))
         event.listen(engine, "connect", lambda connection, _record: _prepare_sqlite(connection, file_clock))
         event.listen(engine, "begin", _begin_immediate)
         return engine
@@ -160,6 +162,13 @@ def _engine(url: str, namespace: str | None) -> Engine:
         return create_engine(parsed, connect_args=arguments, pool_pre_ping=True, **POOL)
     except ModuleNotFoundError as error:
         raise _refused(url, f"needs {error.name}; install knowledge-batch[postgres]") from None
+
+
+def _make_private(file: Path) -> None:
+    """Make a new database file for its owner alone: SQLite would go by the umask, and its other files go by this one."""
+    # What is wrong with the folder, SQLite says.
+    with suppress(OSError):
+        os.close(os.open(file, os.O_CREAT, 0o600))
 
 
 def _refused(url: str, advice: str) -> InvalidInputError:

@@ -54,6 +54,8 @@ class LogFile(logging.Handler):
             self.handleError(record)
 
     def _open(self, path: Path) -> RotatingFileHandler:
+        # It may quote documents: for its owner alone, as all of the home.
+        os.close(os.open(path, os.O_CREAT, 0o600))
         file = RotatingFileHandler(path, maxBytes=self.max_bytes, backupCount=OLDER_FILES, encoding="utf-8", delay=True)
         file.setFormatter(self.formatter)
         return file

@@ -153,7 +153,8 @@ def test_a_property_of_texts_or_things_points_to_the_thing() -> None:
     @prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
     @prefix schema: <https://schema.org/> .
     :Publisher a rdfs:Class ; rdfs:label "publisher" . :Place a rdfs:Class ; rdfs:label "place" .
-    :location a rdf:Property ; rdfs:label "location" ; schema:domainIncludes :Publisher ; schema:rangeIncludes :Place, schema:Text .
+    :location a rdf:Property ; rdfs:label "location" .
+    :location schema:domainIncludes :Publisher ; schema:rangeIncludes :Place, schema:Text .
     """
     graph = RulesExtractor().run("Aurora Press is a publisher located in Oslo.", ontology, config("d")).graph
     names = {each.id: each.name for each in graph.entities}

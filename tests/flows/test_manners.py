@@ -1,6 +1,7 @@
 """The command's manners: what it says of itself, what it refuses, and that every fault has a name and no traceback."""
 
 import json
+import os
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -236,3 +237,17 @@ def test_a_chain_of_addresses_in_a_variable_is_never_said(chain: str, tmp_path: 
     with pytest.raises(InvalidInputError, match="env:THEIRS") as raised:
         sources.load("env:THEIRS", str(tmp_path / "ontology.ttl"))
     assert "hush" not in str(raised.value)
+
+
+def test_what_lies_in_the_home_is_for_its_owner_alone(command: Command, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        command("run", source_of(tmp_path / "source", faults.document("a")), "--batch-id", "private")
+        command("export", "private", "--to", str(tmp_path / "graph.ttl"))
+    finally:
+        os.umask(before)
+    home = tmp_path / "home"
+    seen = {each.relative_to(home).as_posix(): each.stat().st_mode & 0o777 for each in (home, *home.rglob("*"))}
+    assert "knowledge.db" in seen
+    assert set(seen.values()) <= {0o700, 0o600}, seen
+    assert (tmp_path / "graph.ttl").stat().st_mode & 0o777 == 0o644
