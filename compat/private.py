@@ -5,6 +5,7 @@ Whatever they are found at is handed in, so this floor imports none of them.
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty
 from types import TracebackType
@@ -26,15 +27,29 @@ _CONTEXTS = "prefect.context"
 
 
 _waits: list[Callable[[], None]] = []
+# What the interpreter keeps of our newest registration.
+_registered: object = None
 
 
 def wait_at_exit(wait: Callable[[], None]) -> None:
     """Have the interpreter wait before it shuts thread pools down, which it does before it waits for threads.
 
-    A batch in the background needs its pool to its end. This is how the pools themselves ask to be waited for.
+    A batch in the background needs its pool to its end. This is how the pools themselves ask to be waited for; the last to
+    ask comes first, so it is asked again only if somebody else has asked since.
     """
+    global _registered
+    threads: Any = threading
     _waits.append(wait)
-    threading._register_atexit(_wait_for_all)  # type: ignore[attr-defined]
+    if threads._threading_atexits[-1:] != [_registered]:
+        threads._register_atexit(_wait_for_all)
+        _registered = threads._threading_atexits[-1]
+
+
+def wait_no_more(wait: Callable[[], None]) -> None:
+    """Forget what ``wait_at_exit`` was asked: it is over."""
+    # At the exit it may have been taken out already.
+    with suppress(ValueError):
+        _waits.remove(wait)
 
 
 def _wait_for_all() -> None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any
 
 from compat.contracts import (
@@ -25,7 +25,7 @@ from compat.cutover import record
 from compat.errors import InvalidInputError, Problem
 from compat.ids import document_execution_id, new_id
 from compat.modes import Asker, Decision, Mode, decide, parse_mode
-from compat.private import wait_at_exit
+from compat.private import wait_at_exit, wait_no_more
 from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
@@ -244,3 +244,6 @@ def _serve_unattended(context: BatchContext, claim: Claim) -> None:
     except Exception:
         # Nobody waits for this thread. The batch's row says what happened, and the log says why.
         log.exception("batch %s ended early; go on with knowledge-batch resume %s", claim.batch_id, claim.batch_id)
+    finally:
+        # A program that starts batches for months keeps nothing of those that have ended.
+        wait_no_more(current_thread().join)

@@ -4,6 +4,7 @@ import inspect
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from uuid import UUID
 
@@ -44,6 +45,17 @@ thread.start()
 def test_pools_take_work_until_what_is_waited_for_has_ended(argument: str, printed: str) -> None:
     done = subprocess.run([sys.executable, "-c", LATE_WORK, argument], capture_output=True, text=True, timeout=60)
     assert done.stdout == printed, done.stderr
+
+
+def test_nothing_is_kept_of_what_has_ended() -> None:
+    private.wait_at_exit(print)
+    waits, registered = len(private._waits), len(threading._threading_atexits)  # type: ignore[attr-defined]
+    for _ in range(3):
+        wait = threading.Thread(target=print).join
+        private.wait_at_exit(wait)
+        private.wait_no_more(wait)
+    assert (len(private._waits), len(threading._threading_atexits)) == (waits, registered)  # type: ignore[attr-defined]
+    private.wait_no_more(print)
 
 
 LATE_REGISTRATION = """
