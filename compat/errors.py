@@ -97,9 +97,8 @@ class Problem:
     advice: str
 
     def __str__(self) -> str:
-        shown = text_of(self.value, repr)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
+        text = text_of(self.value, repr)
+        shown = text if len(text) <= 80 else text[:77] + "..."
         return f"{self.field} = {shown}: {self.advice}"
 
 
@@ -349,6 +348,3 @@ class StopBatchError(KnowledgeBatchError):
 
     def __str__(self) -> str:
         return self.reason
-
-
-# --- Errors in the store ----------------------------------------------------------------------------------------------
