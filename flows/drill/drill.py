@@ -22,11 +22,14 @@ from compat.store import Store
 from compat.store.schema import BatchExecution, BatchRun, DocumentOutcome, WorkflowExecution
 from flows.drill import callers
 from flows.drill.ground import Callers, DrillError, OldReader, wait_until
+from flows.shadow import submission
 
 # Shadows that open the drill's gate, and documents of each that are tried twice; the gate wants 20 retries.
 SHADOWS = 2
 RETRIED = 10
 FIRST_SHARE = 5.0
+# How long a shadow run that Prefect didn't take waits to be asked for again, in seconds.
+RESUBMIT_SECONDS = 10.0
 # Batches that each phase waits for, so that callers were served in it.
 SEEN = 3
 
@@ -141,8 +144,18 @@ def _go(store: Store, shadows: Store, folder: Path) -> dict[str, Any]:
         since = record.evidence_since(store.database)
         return archive.judged(store.database, shadows.database, SHADOWS, timedelta(days=1), since)
 
+    again = time.monotonic() + RESUBMIT_SECONDS
+
+    def is_go() -> bool:
+        nonlocal again
+        if time.monotonic() > again:
+            # Prefect was too busy to take a shadow run, and the upkeep is minutes away.
+            submission.submit_waiting(store)
+            again = time.monotonic() + RESUBMIT_SECONDS
+        return asked().verdict == "go"
+
     try:
-        wait_until(lambda: asked().verdict == "go", "a go of the gate", folder, pause=0.2)
+        wait_until(is_go, "a go of the gate", folder, pause=0.2)
     except DrillError as error:
         last = asked()
         reasons = [f"{row.risk} {row.verdict}: {row.reason}" for row in last.rows]
