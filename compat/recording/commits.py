@@ -17,7 +17,7 @@ from compat.contracts import utc_now
 from compat.errors import LeaseLostError
 from compat.fault_points import fault_point
 from compat.recording.driver import transaction
-from compat.recording.rows import EVENT, Write
+from compat.recording.rows import EVENT, EventRow, Write
 from compat.recording.statements import Parameters, Statement, moment_for, update
 from compat.store import Claim, Store
 from compat.store.failures import best_effort
@@ -49,7 +49,7 @@ class Entry:
     """
 
     writes: list[Write]
-    event: Parameters | None
+    event: EventRow | None
     counts: tuple[int, int, int, int] = (0, 0, 0, 0)
     begins: bool = False
     succeeds: bool = False
@@ -132,7 +132,8 @@ class Commits:
             _outcomes_written(entries)
             if emitted:
                 first = next_sequence - len(emitted)
-                writes.write(EVENT, [(number, *event) for number, event in enumerate(emitted, first)])
+                moment = utc_now()
+                writes.write(EVENT, [(number, *event(moment)) for number, event in enumerate(emitted, first)])
 
     def _alone(self, entry: Entry) -> None:
         with self._database.write() as connection:
@@ -153,9 +154,9 @@ class Commits:
                 self._execute(connection, COUNTED, self._counted(now))
             _outcomes_written([entry])
             if entry.event is not None:
-                with best_effort(connection, f"batch {self._claim.batch_id}: event {entry.event[1]}"):
+                with best_effort(connection, f"batch {self._claim.batch_id}: event"):
                     _, next_sequence, *_ = self._execute(connection, RUN, self._run(1, (0, 0, 0, 0))).one()
-                    self._execute(connection, EVENT, (next_sequence - 1, *entry.event))
+                    self._execute(connection, EVENT, (next_sequence - 1, *entry.event(utc_now())))
 
     def _each(self, connection: Connection, write: Write) -> None:
         for row in write.rows:

@@ -52,6 +52,8 @@ MENTION = insert(
         "mention_type", "confidence", "response_hash", "extracted_at",
     ),
 )  # fmt: skip
+# An event's row but for its sequence number, by the moment at which it is written.
+EventRow = Callable[[datetime], Parameters]
 EVENT = insert_or_ignore(BatchEventRow, ("sequence", "batch_id", "key", "document_id", "payload", "superseded", "created_at"))
 
 
@@ -168,12 +170,20 @@ class Rows:
             writes.append(Write(TAPE, [taped], optional=self._of(begun, "tape")))
         return writes
 
-    def event(self, kind: str, begun: Begun, event: BatchEvent) -> Parameters:
-        """Return an event's row but for its sequence number, which comes first."""
+    def event(self, kind: str, begun: Begun, event: BatchEvent) -> EventRow:
+        """Return what makes an event's row of a moment, but for its sequence number, which comes first.
+
+        The moment is that of the transaction: numbers and moments have to run in one order, whichever thread comes first.
+        """
         # Owner `activity`: one of each a document, however many attempts. Owner `orchestrator`: one of each an attempt.
         attempt = f":{begun.number}" if self._policy.owner == "orchestrator" else ""
         key = f"{kind}:{begun.document_id}:{begun.generation}{attempt}"
-        return event.batch_id, key, begun.document_id, event.model_dump_json(), False, self._moment(event.timestamp)
+
+        def row(now: datetime) -> Parameters:
+            payload = event.model_copy(update={"timestamp": now}).model_dump_json()
+            return event.batch_id, key, begun.document_id, payload, False, self._moment(now)
+
+        return row
 
     def _end(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from compat.contracts import ActivityProgress, BatchCompleted, BatchEvent, BatchFailed
+from compat.contracts import ActivityProgress, BatchCompleted, BatchEvent, BatchFailed, utc_now
 from compat.errors import WorkflowNotFoundError
 from compat.policy import ACTIVITY_NAME
 from compat.status import SKIPPED
@@ -38,14 +38,16 @@ def emit(connection: Connection, key: str, event: BatchEvent, document_id: str |
             .values(next_sequence=BatchRun.next_sequence + 1)
             .returning(BatchRun.next_sequence)
         ).scalar_one()
+        # From here on nobody else takes a number, so numbers and moments run in one order.
+        now = utc_now()
         row = {
             "batch_id": event.batch_id,
             "sequence": number - 1,
             "key": key,
             "document_id": document_id,
-            "payload": event.model_dump(mode="json"),
+            "payload": event.model_copy(update={"timestamp": now}).model_dump(mode="json"),
             "superseded": False,
-            "created_at": event.timestamp,
+            "created_at": now,
         }
         insert_or_ignore(connection, BatchEventRow, row)
 

@@ -22,6 +22,7 @@ from compat.contracts import (
     Failed,
     Pending,
     PipelineConfig,
+    ResolutionStarted,
     Resolving,
 )
 from compat.errors import (
@@ -471,3 +472,16 @@ def test_events_are_read_a_block_at_a_time(store: Store, claim: Claim, monkeypat
         monkeypatch.setattr(events, "BLOCK", block)
         assert list(events.stored_events(store.database, "the batch")) == whole
         assert list(events.stored_events(store.database, "the batch", after=3)) == whole[4:]
+
+
+def test_events_bear_the_moment_at_which_they_are_written_so_that_none_runs_backwards(store: Store, claim: Claim) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    # Made before the attempt's events, written behind them.
+    early = ResolutionStarted(batch_id="the batch")
+    recorder.attempt("a", faults.ScriptedExtractor())
+    with store.database.write() as connection:
+        events.emit(connection, "early", early)
+    moments = [event.timestamp for _, event in events.stored_events(store.database, "the batch")]
+    assert len(moments) == 4
+    assert moments == sorted(moments)
