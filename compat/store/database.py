@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
@@ -165,10 +166,20 @@ def _engine(url: str, namespace: str | None) -> Engine:
 
 
 def _make_private(file: Path) -> None:
-    """Make a new database file for its owner alone: SQLite would go by the umask, and its other files go by this one."""
-    # What is wrong with the folder, SQLite says.
+    """Make a new database file for its owner alone: SQLite would go by the umask, and its other files go by this one.
+
+    It is made under another name: where this process closes a database's file, it loses SQLite's locks on it.
+    """
+    if file.exists():
+        return
+    made = file.with_name(f".{file.name}.{uuid4().hex}")
+    # What is wrong with the folder, SQLite says; a file that another one made meanwhile is as good.
     with suppress(OSError):
-        os.close(os.open(file, os.O_CREAT, 0o600))
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.link(made, file)
+        finally:
+            made.unlink()
 
 
 def _refused(url: str, advice: str) -> InvalidInputError:
