@@ -1,6 +1,8 @@
 """Claims, leases, resumes, cancels and ends, on SQLite and PostgreSQL."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -485,3 +487,18 @@ def test_events_bear_the_moment_at_which_they_are_written_so_that_none_runs_back
     moments = [event.timestamp for _, event in events.stored_events(store.database, "the batch")]
     assert len(moments) == 4
     assert moments == sorted(moments)
+
+
+def test_opening_a_database_again_keeps_the_locks_on_its_file(sqlite_url: str) -> None:
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM knowledge_batch_run').close()"
+    file = sqlite_url.removeprefix("sqlite:///")
+    with Database(sqlite_url, upgrade=True).write() as connection:
+        connection.execute(text("CREATE TABLE held (n INTEGER)"))
+    database = Database(sqlite_url)
+    with database.read() as connection:
+        connection.execute(text("SELECT * FROM held"))
+        with Database(sqlite_url).read() as again:
+            again.execute(text("SELECT * FROM held"))
+        subprocess.run([sys.executable, "-c", other, file], check=True)
+        # The last to leave removes it; a process that finds no lock takes itself for that.
+        assert Path(f"{file}-wal").exists()
