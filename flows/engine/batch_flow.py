@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.events.worker import EventsWorker
 from prefect.futures import PrefectFuture
 from prefect.settings import (
@@ -153,9 +154,11 @@ def extract_batch(batch_id: str) -> State[Any]:
         Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
     ):
         recorder.begin()
-        extract_pending(recorder, context.extractor)
-        if claim.config.enable_entity_resolution and not recorder.stopping:
-            resolve_entities(recorder)
+        # The run's tags are for those who look for runs. At a task run Prefect would ask for a place for each of them first.
+        with TagsContext(current_tags=set()):
+            extract_pending(recorder, context.extractor)
+            if claim.config.enable_entity_resolution and not recorder.stopping:
+                resolve_entities(recorder)
         recorder.finish()
         return final_state(store, batch_id)
 

@@ -242,8 +242,9 @@ def test_a_chain_of_addresses_in_a_variable_is_never_said(chain: str, tmp_path: 
 def test_what_lies_in_the_home_is_for_its_owner_alone(command: Command, tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        command("run", source_of(tmp_path / "source", faults.document("a")), "--batch-id", "private")
-        command("export", "private", "--to", str(tmp_path / "graph.ttl"))
+        ours = {"KNOWLEDGE_DATABASE_URL": f"sqlite:///{tmp_path / 'home' / 'knowledge.db'}"}
+        command("run", source_of(tmp_path / "source", faults.document("a")), "--batch-id", "private", **ours)
+        command("export", "private", "--to", str(tmp_path / "graph.ttl"), **ours)
     finally:
         os.umask(before)
     home = tmp_path / "home"

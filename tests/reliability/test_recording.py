@@ -276,8 +276,9 @@ def test_what_is_ready_at_once_shares_a_commit_and_nothing_is_reported_before_it
             thread.start()
         assert all(at_work.acquire(timeout=60) for _ in threads)
         transactions.clear()
-        with store.database.write():
-            # The database is somebody else's for now.
+        with store.database.write() as connection:
+            # The batch's row is somebody else's for now.
+            store.held_by(connection, claim)
             go_on.set()
             processes.wait_until(lambda: transactions == [1] and len(writing._attempts._commits._waiting) == 3)
             assert outcomes == []
