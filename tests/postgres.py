@@ -56,13 +56,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(programs: Path) -> Iterator[Cluster]:
-    """A cluster that runs, and is removed at the end."""
+def cluster(programs: Path, durable: bool = False) -> Iterator[Cluster]:
+    """A cluster that runs, and is removed at the end. ``durable``: on a disk, and a commit waits for it."""
     # PostgreSQL refuses to run as root; Debian's package made this user.
     user = "postgres" if os.geteuid() == 0 else None
     # In memory where there is a place for it: a database a test is copied ten times sooner there than on a disk.
     memory = Path("/dev/shm")  # noqa: S108 -- the folder within is ours alone
-    folder = Path(tempfile.mkdtemp(prefix="kb-pg-", dir=memory if memory.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="kb-pg-", dir=memory if memory.is_dir() and not durable else None))
     if user:
         account = pwd.getpwnam(user)
         os.chown(folder, account.pw_uid, account.pw_gid)
@@ -76,7 +76,7 @@ def cluster(programs: Path) -> Iterator[Cluster]:
         )
 
     data = str(folder / "data")
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=200"
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync={'on' if durable else 'off'} -c max_connections=200"
     try:
         call("initdb", "-D", data, "-A", "trust", "-U", "test", "-E", "UTF8")
         # Its own log file: pg_ctl would hand the server our pipes, and waiting on them never ends.

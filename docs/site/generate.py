@@ -5,6 +5,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -20,6 +21,11 @@ from flows.command.cli import app
 from flows.graph import export, tables
 
 DOCS = Path(__file__).parents[1]
+# The benchmarks are no part of the package.
+sys.path.insert(0, str(DOCS.parent))
+from tests.benchmarks import report  # noqa: E402
+from tests.benchmarks.cases import PARTS as BENCHMARKS  # noqa: E402
+
 PACKAGES = ("compat", "tasks", "legacy", "flows")
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
 
@@ -123,6 +129,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
         f"- {title}: " + ", ".join(f"`{name}`" for name, _ in columns) + "\n"
         for title, columns in (("statements", tables.STATEMENTS), ("nodes", tables.NODES), ("edges", tables.EDGES))
     ),
+    **{f"benchmarks {name}": partial(report.part_table, name) for name in BENCHMARKS},
+    "benchmarks start": report.start_table,
 }
 
 
@@ -134,10 +142,9 @@ def filled(page: str) -> str:
 def main(check: bool) -> int:
     """Write what is stale, or with ``check`` only name it; return 1 if there was something to name."""
     stale = 0
-    for path in sorted(DOCS.rglob("*.md")):
-        old = path.read_text(encoding="utf-8")
-        new = filled(old)
-        if new == old:
+    contents = {path: filled(path.read_text(encoding="utf-8")) for path in sorted(DOCS.rglob("*.md"))}
+    for path, new in {**contents, **report.plots()}.items():
+        if path.exists() and path.read_text(encoding="utf-8") == new:
             continue
         stale += 1
         if not check:

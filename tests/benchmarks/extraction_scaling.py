@@ -1,4 +1,4 @@
-"""How the pipeline's time grows with its input: ``python tests/benchmarks/extraction_scaling.py``.
+"""How the pipeline's time grows with its input: ``python -m tests.benchmarks extraction-scaling``.
 
 Needs the package installed, or the checkout on PYTHONPATH. Prints, a line each, the seconds for an input and for one four times
 as large, and their ratio: about 4 is linear, 16 quadratic. Resolution compares names with names, so its ratio is above 4.

@@ -1,4 +1,4 @@
-"""Measure what exports and the page of a graph take: ``python tests/benchmarks/graph_sizes.py [DOCUMENTS …]``.
+"""Measure what exports and the page of a graph take: ``python -m tests.benchmarks graph-sizes [DOCUMENTS …]``.
 
 Batches of made-up documents: 10 entities and 5 relations each, half of the names of a document known from others. Prints for each
 format the seconds and the MiB that making it adds to a process that has the store open, each in a process of its own.

@@ -1,6 +1,6 @@
 """What a model call costs beside the model, and how near many documents at a time come to the ideal.
 
-Run: python tests/benchmarks/model_calls.py [DOCUMENTS]
+Run: python -m tests.benchmarks model-calls [DOCUMENTS]
 
 A model server in a process of its own answers after 50 ms. First the client alone (pydantic-ai over the provider's SDK) makes as
 many calls, 20 at a time: what nobody who uses it goes below. Then batches of one-chunk documents, 20 documents at a time in all,

@@ -1,6 +1,6 @@
 """What a comparison takes of time and memory.
 
-Run: python tests/benchmarks/parity_cost.py [DOCUMENTS ...]
+Run: python -m tests.benchmarks parity-cost [DOCUMENTS ...]
 
 For each number of documents (1,000, 5,000 and 20,000 without one) makes a batch of documents with two entities each, copies
 it as its own shadow, and compares the two in a process of its own: seconds, and the most memory that it held.

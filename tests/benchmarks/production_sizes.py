@@ -1,6 +1,6 @@
 """What the production layout takes.
 
-Run: python tests/benchmarks/production_sizes.py
+Run: python -m tests.benchmarks production-sizes
 
 PostgreSQL for the service and for Prefect, one Prefect server, and workers as on machines of their own; batches of real
 documents in engine mode, first with one worker, then with two. Prints what a document leaves in the service's database

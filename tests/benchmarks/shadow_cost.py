@@ -1,6 +1,6 @@
 """What shadow mode costs its caller while the shadow's side is broken.
 
-Run: python tests/benchmarks/shadow_cost.py
+Run: python -m tests.benchmarks shadow-cost
 
 Legacy and shadow mode take turns on the same real documents, ten times for each way in which Prefect can be broken:
 refused (closed port), hanging (takes the connection, never answers), slow (a second, and then an error),

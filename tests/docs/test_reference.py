@@ -128,9 +128,9 @@ def test_every_figure_has_the_command_that_measures_it(page: Path) -> None:
     for section in re.split(r"^#+ ", pages.written(page), flags=re.MULTILINE):
         prose = re.sub(r"```.*?```", "", section, flags=re.DOTALL)
         if re.search(r"\d (?:[KMG]iB|ms|%)", prose):
-            assert re.search(r"`(?:python tests/benchmarks/\w+\.py|pytest |knowledge-batch evaluate)", prose), section.partition(
-                "\n"
-            )[0]
+            assert re.search(r"`(?:python -m tests\.benchmarks [\w-]+|pytest |knowledge-batch evaluate)", prose), (
+                section.partition("\n")[0]
+            )
 
 
 def test_every_section_of_the_contract_that_the_code_cites_is_there() -> None:

@@ -163,7 +163,7 @@ def test_a_cancel_stops_the_calls_in_flight_and_loses_no_answer(
 
 @pytest.mark.slow
 def test_twenty_documents_at_a_time_take_what_their_answers_take(model: FakeModel, request_of: Any) -> None:
-    """Answers of 50 ms wait for the processor that reads them instead: ``tests/benchmarks/model_calls.py``."""
+    """Answers of 50 ms wait for the processor that reads them instead: ``python -m tests.benchmarks model-calls``."""
     flows.run_batch(request_of(documents(text_of(1))), "legacy")
     model.seconds, count = 2.0, 100
     request = request_of(documents(*(text_of(10 + n) for n in range(count))), concurrency=20, enableEntityResolution=False)
