@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--database",
         choices=["sqlite", "postgresql"],
         default="sqlite",
-        help="where stores lie; with postgresql only the tests that have one are run, and not those that run on both anyway",
+        help="where stores lie; with postgresql only the tests that have one are run",
     )
 
 
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left_out = [], []
     for item in items:
         fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
-        (kept if "database_kind" in fixtures and "on_any_database" not in fixtures else left_out).append(item)
+        (kept if "database_kind" in fixtures else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
 
@@ -120,14 +120,6 @@ def environment(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     monkeypatch.setenv(faults.DOOR, str(tmp_path / "door"))
     return monkeypatch
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def on_any_database(environment: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """The environment, on each of the two databases in turn."""
-    url = str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "upgraded_postgres_database"))
-    environment.setenv("KNOWLEDGE_DATABASE_URL", url)
-    return url
 
 
 @pytest.fixture

@@ -113,8 +113,11 @@ def _insert_documents(connection: Connection, params: Request, batch_id: str) ->
         for position, document in enumerate(documents, start=len(document_ids)):
             if document.ontology_content not in hashes:
                 hashes[document.ontology_content] = content_hash(document.ontology_content)
-                row = {"hash": hashes[document.ontology_content], "content": document.ontology_content}
-                insert_or_ignore(connection, OntologyContent, row)
+                insert_or_ignore(
+                    connection,
+                    OntologyContent,
+                    {"hash": hashes[document.ontology_content], "content": document.ontology_content},
+                )
             rows.append(
                 {
                     "batch_id": batch_id,

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from compat.store.schema import Base, Utc
 
-Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 # Documents that are read or written at a time; one may be a megabyte.
 DOCUMENTS = 100
@@ -18,10 +18,10 @@ DOCUMENTS = 100
 IDS = 1_000
 
 
-def blocks(items: Iterable[Item], size: int = DOCUMENTS) -> Iterator[list[Item]]:
-    """Yield the items in their order, as lists of at most ``size``."""
-    items = iter(items)
-    while block := list(islice(items, size)):
+def blocks(rows: Iterable[Row], size: int = DOCUMENTS) -> Iterator[list[Row]]:
+    """Yield the rows in their order, as lists of at most ``size``."""
+    rows = iter(rows)
+    while block := list(islice(rows, size)):
         yield block
 
 

@@ -14,7 +14,7 @@ from compat.ids import content_hash, document_execution_id
 from compat.modes.ramp import is_taken
 from compat.store import Store
 
-pytestmark = pytest.mark.usefixtures("on_any_database")
+pytestmark = pytest.mark.usefixtures("environment")
 Documents = list[dict[str, str]]
 Ask = Callable[..., dict[str, Any]]
 MIXED = [faults.document("a"), faults.document("b", fail=1), faults.document("c", fail=faults.ALWAYS)]

@@ -48,7 +48,7 @@ LEGACY = Decision(Mode.LEGACY, "a test")
 
 
 @pytest.fixture
-def store(on_any_database: str) -> Store:
+def store(environment: pytest.MonkeyPatch) -> Store:
     return Store.from_settings()
 
 
@@ -395,7 +395,7 @@ def test_a_terminal_write_that_fails_is_an_infrastructure_error_and_the_work_is_
     assert faults.knocks() == {"a": 1, "b": 1}
 
 
-def test_an_event_log_that_fails_does_not_fail_the_batch(on_any_database: str, store: Store, request_of: Any) -> None:
+def test_an_event_log_that_fails_does_not_fail_the_batch(environment: pytest.MonkeyPatch, store: Store, request_of: Any) -> None:
     with store.database.write() as connection:
         connection.execute(text("ALTER TABLE knowledge_batch_event RENAME COLUMN payload TO elsewhere"))
     result = flows.run_batch(request_of([faults.document("a", fail=1)], batch_id="mute"))
@@ -403,7 +403,7 @@ def test_an_event_log_that_fails_does_not_fail_the_batch(on_any_database: str, s
     assert isinstance(store.state("mute"), Completed)
 
 
-def test_a_documents_progress_is_told_attempt_by_attempt(on_any_database: str, request_of: Any) -> None:
+def test_a_documents_progress_is_told_attempt_by_attempt(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     documents = [faults.document("a", fail=1), faults.document("b", fail=faults.ALWAYS, how="ontology"), faults.document("c")]
     flows.run_batch(request_of(documents, batch_id="told", failurePolicy="abort-all"))
 
@@ -429,7 +429,7 @@ def test_switches_are_seen_by_the_next_reader(store: Store) -> None:
     assert store.switches() == {}
 
 
-def test_failures_keep_class_text_and_attempt(on_any_database: str, request_of: Any) -> None:
+def test_failures_keep_class_text_and_attempt(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     documents = [faults.document("a", fail=faults.ALWAYS), faults.document("b", fail=1, how="ontology"), faults.document("c")]
     flows.run_batch(request_of(documents, batch_id="failing"))
     found = Store.from_settings().failures("failing")

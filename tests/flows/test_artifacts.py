@@ -139,7 +139,7 @@ def events_of(batch_id: str) -> list[str]:
 
 
 def test_an_engine_batch_leaves_its_summary_its_documents_and_its_events(
-    prefect_server: None, on_any_database: str, request_of: Any, tmp_path: Any
+    prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
 ) -> None:
     batch_id = f"shown {tmp_path.name}"
     flows.run_batch(

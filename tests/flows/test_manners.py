@@ -174,7 +174,9 @@ def test_a_batch_without_failures_is_not_run_again(command: Command, tmp_path: P
     assert command("run", "--failed-of", "nowhere").returncode == 5
 
 
-def test_failed_documents_keep_text_and_ontology(on_any_database: str, request_of: Callable[..., dict[str, object]]) -> None:
+def test_failed_documents_keep_text_and_ontology(
+    environment: pytest.MonkeyPatch, request_of: Callable[..., dict[str, object]]
+) -> None:
     import legacy
     from compat.modes import Decision, Mode
     from compat.recording.recorder import Recorder

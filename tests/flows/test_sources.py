@@ -401,7 +401,9 @@ def test_documents_are_read_as_often_as_wanted_side_by_side() -> None:
     assert [len(document.text) for document in documents] == [0, 1, 2, 3, 4]
 
 
-def test_a_streamed_batch_is_the_batch_that_its_documents_make(on_any_database: str, request_of: Any, folder: Path) -> None:
+def test_a_streamed_batch_is_the_batch_that_its_documents_make(
+    environment: pytest.MonkeyPatch, request_of: Any, folder: Path
+) -> None:
     scripted = [faults.document(f"d{number}") for number in range(250)]
     rows = (Row(each["documentId"], each["documentId"], each["text"]) for each in scripted)
     request = Documents(rows, scripted[0]["ontologyContent"]).request("streamed", {"concurrency": 2})
@@ -420,7 +422,7 @@ def streamed(batch_id: str, *documents: dict[str, str]) -> Any:
     return Documents(rows, "# one ontology").request(batch_id, {})
 
 
-def test_only_what_no_older_batch_has_extracted_is_new(on_any_database: str) -> None:
+def test_only_what_no_older_batch_has_extracted_is_new(environment: pytest.MonkeyPatch) -> None:
     good, bad, other = faults.document("a"), faults.document("b", fail=faults.ALWAYS, how="broken"), faults.document("c")
     flows.run_request(streamed("first", good, bad))
     renamed = {**good, "documentId": "a again"}

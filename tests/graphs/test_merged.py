@@ -112,7 +112,7 @@ def test_an_unknown_batch_and_none_are_said(store: Store) -> None:
         MergedGraph(store, [])
 
 
-@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.usefixtures("environment")
 def test_a_resume_replaces_what_an_earlier_resolution_came_to(request_of: Any) -> None:
     assert flows.run_batch(request_of([faults.document("a", fail=4)], "again"), mode="legacy").failure_count == 1
     store = Store.from_settings()

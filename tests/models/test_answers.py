@@ -100,7 +100,7 @@ def test_a_shadow_asks_for_nothing_again(
     assert report.verdict == "parity", report.headline
 
 
-def test_of_many_who_ask_the_same_at_once_one_pays(model: FakeModel, on_any_database: str, request_of: Any) -> None:
+def test_of_many_who_ask_the_same_at_once_one_pays(model: FakeModel, environment: pytest.MonkeyPatch, request_of: Any) -> None:
     model.seconds = 0.3
     same = [text_of(number) for number in range(3)] * 6
     result = flows.run_batch(request_of(documents(*same), concurrency=18), "legacy")
@@ -123,7 +123,7 @@ def test_two_processes_with_the_same_documents_pay_every_answer_once(
 
 @pytest.mark.slow
 def test_eight_processes_with_the_same_documents_pay_every_answer_once(
-    model: FakeModel, ledger: Callable[[], ModelStore], on_any_database: str, request_of: Any
+    model: FakeModel, ledger: Callable[[], ModelStore], environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
     pay_once(8, model, ledger, request_of)
 

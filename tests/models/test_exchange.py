@@ -25,7 +25,7 @@ def call(key: str) -> Call:
 
 
 @pytest.fixture
-def store(on_any_database: str) -> ModelStore:
+def store(environment: pytest.MonkeyPatch) -> ModelStore:
     return ModelStore(Store.from_settings().database)
 
 

@@ -33,7 +33,7 @@ def taken(limiter: Limiter, limits: Limits, batch_id: str, seconds: float, token
     return moments
 
 
-def test_a_limit_is_held_and_used_up(on_any_database: str) -> None:
+def test_a_limit_is_held_and_used_up(environment: pytest.MonkeyPatch) -> None:
     limiter = Limiter(Store.from_settings().database)
     limits = Limits("key", requests_per_minute=600)
     with ThreadPoolExecutor(3) as pool:

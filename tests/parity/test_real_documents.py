@@ -14,8 +14,16 @@ import flows
 from compat.contracts import BatchResult
 from flows.sources import readers as sources
 
-EVERY_RUN = ["redocred", "text2kg/7_space", "text2kg/10_culture"]
-IN_FULL = ["text2kg/1_movie", "text2kg/2_music", "text2kg/3_sport", "text2kg/4_book", "text2kg/6_computer", "text2kg/9_nature"]
+EVERY_RUN = ["text2kg/7_space", "text2kg/10_culture"]
+IN_FULL = [
+    "redocred",
+    "text2kg/1_movie",
+    "text2kg/2_music",
+    "text2kg/3_sport",
+    "text2kg/4_book",
+    "text2kg/6_computer",
+    "text2kg/9_nature",
+]
 CONCURRENCY = 3
 
 

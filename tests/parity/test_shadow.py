@@ -103,7 +103,7 @@ def test_a_resumed_batch_is_compared_by_what_its_resumes_came_to(environment: py
     assert (report.verdict, report.samples) == ("parity", {})
 
 
-def test_a_shadow_changes_no_row_that_anybody_reads(on_any_database: str, request_of: Any) -> None:
+def test_a_shadow_changes_no_row_that_anybody_reads(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     batch = flows.run_batch(request_of(faults.SCRIPTS["mixed"], failurePolicy="retry-failed"), "shadow").batch_id
     submitted(batch)
     main = Store.from_settings()
@@ -390,13 +390,13 @@ def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, reques
     assert "was cancelled" in submitted("cancelled").summary
 
 
-def test_a_wish_that_can_not_be_written_fails_no_batch(on_any_database: str, request_of: Any) -> None:
+def test_a_wish_that_can_not_be_written_fails_no_batch(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     with Store.from_settings().database.write() as connection:
         connection.execute(text("DROP TABLE knowledge_shadow_submission"))
     assert flows.run_batch(request_of([faults.document("a")]), "shadow").success_count == 1
 
 
-def test_a_tape_that_can_not_be_written_fails_no_document(on_any_database: str, request_of: Any) -> None:
+def test_a_tape_that_can_not_be_written_fails_no_document(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     with Store.from_settings().database.write() as connection:
         connection.execute(text("DROP TABLE knowledge_tape"))
     batch = flows.run_batch(request_of([faults.document("a"), faults.document("b", fail=1)]), "shadow")

@@ -39,7 +39,9 @@ print(json.dumps(seen))
 """
 
 
-def test_64_callers_in_4_processes_run_each_of_20_batches_once(on_any_database: str, request_of: Any, tmp_path: Any) -> None:
+def test_64_callers_in_4_processes_run_each_of_20_batches_once(
+    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+) -> None:
     requests = [
         request_of([faults.document(f"{batch} {number}", seconds=0.02) for number in range(2)], batch_id=f"batch {batch}")
         for batch in range(BATCHES)
@@ -79,7 +81,7 @@ def test_a_program_that_ends_waits_for_the_batches_it_started(mode: str, request
     assert (batch.mode, batch.rolled_back_from) == (mode, None), errors
 
 
-def test_a_batch_is_started_here_read_there_cancelled_elsewhere(on_any_database: str, request_of: Any) -> None:
+def test_a_batch_is_started_here_read_there_cancelled_elsewhere(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     request = request_of([faults.document(f"d{number}", held=True) for number in range(9)], batch_id="shared")
     starter = "import json, sys, flows; flows.start_batch(json.load(sys.stdin)); print('started', flush=True)"
     child = processes.start(starter, request=json.dumps(request))

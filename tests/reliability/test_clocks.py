@@ -43,7 +43,7 @@ def another_machine(batch_id: str, offset: str) -> list[Any]:
 
 
 @pytest.fixture
-def living(on_any_database: str, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any) -> Iterator[str]:
+def living(environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any) -> Iterator[str]:
     """A batch that another process holds, with documents in work."""
     if shutil.which("faketime") is None:
         pytest.skip("no faketime here: install Debian's faketime")
@@ -71,7 +71,7 @@ def test_a_machine_of_another_time_does_not_take_a_living_batch_for_dead(living:
 
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_a_holder_of_another_time_is_not_taken_for_dead_either(
-    offset: str, on_any_database: str, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+    offset: str, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
 ) -> None:
     if shutil.which("faketime") is None:
         pytest.skip("no faketime here: install Debian's faketime")

@@ -103,19 +103,10 @@ def check(store: Store, had: set[str], before: Counter[str], policy: str) -> Non
 
 
 @pytest.mark.parametrize("policy", ["continue-on-failure", pytest.param("retry-failed", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    ("on_any_database", "mode"),
-    [
-        ("sqlite", "legacy"),
-        pytest.param("postgresql", "legacy", marks=pytest.mark.slow),
-        pytest.param("sqlite", "engine", marks=pytest.mark.slow),
-        pytest.param("postgresql", "engine", marks=pytest.mark.slow),
-    ],
-    indirect=["on_any_database"],
-)
+@pytest.mark.parametrize("mode", ["legacy", pytest.param("engine", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("point", POINTS)
 def test_a_batch_killed_at_a_fault_point_goes_on_exactly(
-    point: str, on_any_database: str, mode: str, policy: str, request_of: Any, request: pytest.FixtureRequest
+    point: str, environment: pytest.MonkeyPatch, mode: str, policy: str, request_of: Any, request: pytest.FixtureRequest
 ) -> None:
     api = {}
     if mode == "engine":

@@ -50,7 +50,7 @@ def timed_run(request: dict[str, Any], api_url: str) -> tuple[float, BatchResult
     return seconds, BatchResult.model_validate(result), errors
 
 
-@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("fault", ["refused", "silent"])
 def test_a_batch_goes_on_in_legacy_where_prefect_does_not_answer(fault: str, request_of: Any) -> None:
     with socket.socket() as listener:
@@ -85,19 +85,10 @@ def test_without_rollback_the_batch_fails_and_can_be_resumed(environment: pytest
     assert flows.resume_batch("no way back", "legacy").success_count == 1
 
 
-@pytest.mark.parametrize(
-    ("on_any_database", "number"),
-    [
-        ("sqlite", signal.SIGKILL),
-        *(
-            pytest.param(database, number, marks=pytest.mark.slow)
-            for database, number in (("postgresql", signal.SIGKILL), ("sqlite", signal.SIGSTOP), ("postgresql", signal.SIGSTOP))
-        ),
-    ],
-    indirect=["on_any_database"],
-)
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
 def test_a_server_that_goes_away_in_the_middle_costs_the_batch_nothing(
-    on_any_database: str, number: signal.Signals, request_of: Any, tmp_path: Path
+    number: signal.Signals, request_of: Any, tmp_path: Path
 ) -> None:
     request = request_of([faults.document(f"d{each}", seconds=0.2) for each in range(30)], batch_id="alone")
     with processes.prefect_server(tmp_path / "server") as (url, send):

@@ -35,7 +35,9 @@ def expire(store: Store) -> None:
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
-def test_a_killed_batch_is_resumed_to_the_undisturbed_result(mode: str, seed: int, on_any_database: str, request_of: Any) -> None:
+def test_a_killed_batch_is_resumed_to_the_undisturbed_result(
+    mode: str, seed: int, environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
     from prefect.settings import PREFECT_API_URL
 
     chance = random.Random(seed)  # noqa: S311 -- a seeded point, no secret

@@ -16,7 +16,7 @@ def errors(result: BatchResult) -> dict[str, str]:
     return {item.document_id: item.result.error for item in result.document_results if isinstance(item.result, Failure)}
 
 
-@pytest.mark.usefixtures("prefect_server", "on_any_database")
+@pytest.mark.usefixtures("prefect_server", "environment")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
 @pytest.mark.parametrize("policy", [pytest.param("continue-on-failure", marks=pytest.mark.slow), "retry-failed"])
 def test_poison_fails_its_document_and_no_other(mode: str, policy: str, request_of: Any) -> None:
@@ -45,7 +45,7 @@ def says(kind: str, part: str, error: str) -> bool:
     return error.split(":", maxsplit=1)[0] == kind and part in error
 
 
-@pytest.mark.usefixtures("prefect_server", "on_any_database")
+@pytest.mark.usefixtures("prefect_server", "environment")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
 @pytest.mark.parametrize(
     "how", ["keyboard-interrupt", *(pytest.param(how, marks=pytest.mark.slow) for how in ("system-exit", "cancelled"))]
@@ -66,7 +66,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.usefixtures("prefect_server", "on_any_database")
+@pytest.mark.usefixtures("prefect_server", "environment")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
 def test_what_the_database_refuses_at_an_outcome_is_a_failed_attempt_of_that_document(mode: str, request_of: Any) -> None:
     store = Store.from_settings()

@@ -18,7 +18,7 @@ from compat.store import Store
 from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, WorkflowExecution
 from flows.operations import reconcile
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "on_any_database")
+pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
 
 
 def force(client: SyncPrefectClient, batch_id: str, state: State[Any]) -> UUID:

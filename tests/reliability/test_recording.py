@@ -225,7 +225,7 @@ def old_row(store: Store) -> int:
         return int(connection.execute(text("SELECT completed_documents FROM knowledge_batch_execution")).scalar_one())
 
 
-@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.usefixtures("environment")
 def test_a_large_batch_writes_the_row_of_all_its_ids_now_and_then_and_its_counts_are_true_at_every_document(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -102,7 +102,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
         (folder / name).write_text(source, encoding="utf-8")
 
 
-@pytest.mark.usefixtures("on_any_database", "prefect_server")
+@pytest.mark.usefixtures("environment", "prefect_server")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
 def test_the_ledger_of_real_batches_adds_up_owner_by_owner(mode: str, request_of: Any) -> None:
     for policy in ("continue-on-failure", "abort-all", "retry-failed"):

@@ -35,7 +35,7 @@ def terminal_events(batch_id: str) -> list[str]:
     ]
 
 
-@pytest.mark.usefixtures("prefect_server", "on_any_database")
+@pytest.mark.usefixtures("prefect_server", "environment")
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
 def test_sigterm_lets_documents_finish_and_leaves_a_batch_to_resume(mode: str, request_of: Any) -> None:
     child = run(mode, request_of(slow(30, 0.3), batch_id="told to stop"))
@@ -51,7 +51,7 @@ def test_sigterm_lets_documents_finish_and_leaves_a_batch_to_resume(mode: str, r
     assert terminal_events("told to stop") == ["BatchCompleted"]
 
 
-@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.usefixtures("environment")
 def test_a_document_that_outlasts_the_grace_is_left_without_outcome(request_of: Any) -> None:
     child = run("legacy", request_of([*slow(1, 0.0), faults.document("endless", seconds=300)], batch_id="stuck"))
     processes.wait_until(lambda: "endless" in faults.knocks())
@@ -62,7 +62,7 @@ def test_a_document_that_outlasts_the_grace_is_left_without_outcome(request_of: 
     assert [item.document_id for item in result.document_results] == ["s0"]
 
 
-@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.usefixtures("environment")
 def test_a_dead_batch_is_reported_within_its_lease_and_written_down_once(
     environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_dead_batch_is_reported_within_its_lease_and_written_down_once(
     assert store.summaries()[0].status == "failed"
 
 
-@pytest.mark.usefixtures("on_any_database")
+@pytest.mark.usefixtures("environment")
 def test_a_live_batch_keeps_its_lease_however_long_a_document_takes(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     lease = 4
     environment.setenv("KNOWLEDGE_LEASE_SECONDS", str(lease))
@@ -98,7 +98,7 @@ def test_a_live_batch_keeps_its_lease_however_long_a_document_takes(environment:
     assert terminal_events("long") == ["BatchCompleted"]
 
 
-@pytest.mark.usefixtures("prefect_server", "on_any_database")
+@pytest.mark.usefixtures("prefect_server", "environment")
 def test_a_cancel_in_prefect_stops_the_batch(request_of: Any, environment: pytest.MonkeyPatch) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
