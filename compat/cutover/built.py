@@ -51,7 +51,7 @@ RISKS: Mapping[str, Built] = {
         "state that only one process's memory holds",
         ("claim, lease, cancel, switches, ramp, demotion, tape and shadow requests are rows",),
         (
-            "tests/reliability/test_claims.py::test_64_callers_in_4_processes_run_each_of_20_batches_once",
+            "tests/reliability/test_claims.py::test_64_callers_in_4_processes_run_each_batch_once",
             "tests/reliability/test_claims.py::test_a_batch_is_started_here_read_there_cancelled_elsewhere",
             "tests/reliability/test_kills.py::test_a_killed_batch_is_resumed_to_the_undisturbed_result",
         ),

@@ -107,6 +107,7 @@ def test_a_long_monotonous_text_passes(unit: str) -> None:
     assert extract(text).stats.chunk_count >= len(text) // 2_000
 
 
+@pytest.mark.slow
 def test_a_megabyte_passes() -> None:
     text = "".join(f"{each['text']}\n" for each in DOCUMENTS)
     result = RulesExtractor().run((text * (1_000_000 // len(text) + 1))[:1_000_000], ONTOLOGY, config())

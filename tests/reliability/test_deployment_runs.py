@@ -77,6 +77,7 @@ def kind_of(batch_id: str) -> str:
     return type(flows.get_status(batch_id)).__name__
 
 
+@pytest.mark.slow
 def test_a_suspended_run_is_entered_again_and_does_only_what_is_missing(client: SyncPrefectClient, tmp_path: Path) -> None:
     flow_run_id = begin(client, tmp_path, "suspended", "engine")
     suspend_flow_run(flow_run_id=flow_run_id)

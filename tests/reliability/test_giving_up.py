@@ -40,12 +40,14 @@ def cluster() -> Iterator[postgres.Cluster]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outage(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Outage]:
+@pytest.fixture
+def outage(
+    request: pytest.FixtureRequest, database_kind: str, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Outage]:
     """A store that can be taken away: a file that somebody else locks, a cluster that is stopped."""
     environment.setenv("KNOWLEDGE_EXTRACTOR", "faults:held")
     environment.setenv(faults.OPEN, str(tmp_path / "open"))
-    if request.param == "postgresql":
+    if database_kind == "postgresql":
         cluster: postgres.Cluster = request.getfixturevalue("cluster")
         environment.setenv("KNOWLEDGE_DATABASE_URL", cluster.url)
         yield Outage(cluster.stop, cluster.start)
