@@ -53,6 +53,12 @@ class Settings(BaseSettings):
         60.0, gt=0, le=604_800, description="Seconds without a heartbeat after which a batch counts as dead."
     )
 
+    sources_allow: str | None = Field(
+        None,
+        description="What runs of the deployments may read besides the sample and what their deployment names: "
+        "folders, URLs that addresses begin with, env:NAME; with commas between them.",
+    )
+
     linear_model: Path | None = Field(None, description="The model's file of the linear extractor; train writes it.")
 
     llm_model: str | None = Field(None, description="The model of the llm extractor: openai:NAME, anthropic:NAME, ollama:NAME.")

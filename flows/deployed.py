@@ -1,12 +1,14 @@
 """The flow that Prefect starts, from its UI's form or a schedule. It goes through the same switch as every caller."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from prefect import Flow, flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
-from pydantic import Field
+from prefect.states import Failed
 
 import flows
 from compat.contracts import BatchConfig, FailurePolicy
@@ -14,25 +16,16 @@ from compat.errors import BatchNotFoundError, InvalidStateTransitionError, Knowl
 from compat.settings import Settings, settings_of_this_call
 from compat.status import TERMINAL
 from compat.store import Store
+from compat.store.intake import Request
+from compat.store.overview import rerun_of_failed
+from flows import form
 from flows.engine import publishing
 from flows.host.flow_run import batch_id_of, final_state
 from flows.operations import reconcile
 from flows.sources import ontologies, places
 from flows.sources import readers as sources
-from flows.sources.documents import StreamedParams, invalid
-
-# What Prefect's API refuses before it stores it. Written as "not", so that the refusal shows the description; a pattern would be
-# shown as it is.
-NO_PASSWORD: dict[str, Any] = {
-    "not": {
-        "type": "string",
-        "description": "an address with a password, which Prefect shows; put it into a variable of the worker: env:NAME",
-        "pattern": places.PASSWORD,
-    }
-}
-NO_CONTROLS: dict[str, Any] = {
-    "not": {"type": "string", "description": "a text with control characters", "pattern": r"[\x00-\x1f\x7f-\x9f]"}
-}
+from flows.sources.allowed import Allowed
+from flows.sources.documents import OWN_ORGANIZATION, Documents, invalid
 
 
 def this_run() -> FlowRun:
@@ -66,14 +59,17 @@ def tell_if_lost(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
 
 
 def run_name() -> str:
-    """Return ``<batch> (<mode>)``, with the mode as it will be chosen."""
+    """Return the name that a person gave the run, else ``<batch> (<mode>)``, with the mode as it will be chosen."""
     run = this_run()
     batch_id = batch_id_of(run)
+    if not (form.is_proposed(run.name) or run.name.startswith(f"{batch_id} (")):
+        return run.name
     try:
-        return f"{batch_id} ({flows.current_mode(run.parameters.get('mode') or None, batch_id).mode})"
+        mode = flows.current_mode(_chosen(run.parameters.get("mode")), batch_id, _organization(run.parameters)).mode
     except KnowledgeBatchError:
         # The flow itself fails with the reason.
         return batch_id
+    return f"{batch_id} ({mode})"
 
 
 @flow(
@@ -86,21 +82,23 @@ def run_name() -> str:
     on_cancellation=[settle_batch],
 )
 def run_batch(
-    source: Annotated[str, Field(min_length=1, json_schema_extra=NO_PASSWORD)] = sources.SAMPLE,
-    # An empty text rather than None, so that the form shows a field instead of a choice of types.
-    ontology: Annotated[str, Field(json_schema_extra=NO_PASSWORD)] = "",
-    mode: Literal["", "legacy", "engine", "shadow"] = "",
-    failure_policy: FailurePolicy = FailurePolicy.CONTINUE,
-    concurrency: Annotated[int, Field(ge=1, le=20)] = 3,
-    max_retries: Annotated[int, Field(ge=0, le=1000)] = 2,
-    enable_entity_resolution: bool = True,
-    only_new: bool = False,
-    query: str = "",
-    id_column: str = sources.DEFAULT_COLUMNS.document_id,
-    text_column: str = sources.DEFAULT_COLUMNS.text,
-    delimiter: str = "",
-    extractor: Literal["", "rules", "llm"] = "",
-    batch_id: Annotated[str, Field(max_length=200, json_schema_extra=NO_CONTROLS)] = "",
+    source: form.Source = sources.SAMPLE,
+    ontology: form.Ontology = "",
+    mode: form.Mode = "default",
+    batch_id: form.BatchId = "",
+    organization: form.Organization = "",
+    failed_of: form.FailedOf = "",
+    fail_on_error: form.FailOnError = False,
+    failure_policy: form.Policy = FailurePolicy.CONTINUE,
+    concurrency: form.Concurrency = 3,
+    max_retries: form.MaxRetries = 2,
+    enable_entity_resolution: form.Resolution = True,
+    only_new: form.OnlyNew = False,
+    extractor: form.Extractor = "default",
+    query: form.Query = "",
+    id_column: form.IdColumn = sources.DEFAULT_COLUMNS.document_id,
+    text_column: form.TextColumn = sources.DEFAULT_COLUMNS.text,
+    delimiter: form.Delimiter = "",
 ) -> State[Any]:
     """Extract a knowledge graph from a batch of documents.
 
@@ -108,53 +106,72 @@ def run_batch(
 
     Args:
         source: Where the documents are: a folder, a file (a table or a document) or a pattern, by a path or URL that the
-            worker can read; sample; documents as JSON lines; or env:NAME, where that variable of the worker's holds an
-            address with a secret, such as a database's.
-        ontology: The ontology's file, as a path, URL or env:NAME. Empty: the one that lies with the source.
-        mode: Who does the work. Empty: the switch decides (KNOWLEDGE_WORKFLOW_MODE, then knowledge-batch mode set).
+            worker may read (KNOWLEDGE_SOURCES_ALLOW); sample; documents as JSON lines; or env:NAME, where that variable of
+            the worker's holds an address with a secret, such as a database's.
+        ontology: The ontology's file, as a path, URL or env:NAME. Empty: the one that lies with the documents.
+        mode: Which runtime does the work. default: the switch decides (KNOWLEDGE_WORKFLOW_MODE, then knowledge-batch mode set).
+        batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
+        organization: Whose batch it is. Empty: this installation's own.
+        failed_of: The id of a batch whose failed documents are run again, as a new batch. Documents and Ontology don't count
+            then.
+        fail_on_error: Whether the run fails if any document failed; the batch itself is completed all the same.
         failure_policy: What a document that failed does to the rest of the batch.
         concurrency: Documents in work at the same time, 1 to 20.
         max_retries: Further rounds for failed documents, 0 to 1,000; heeded under retry-failed only.
         enable_entity_resolution: Whether entities that mean the same are merged across documents.
         only_new: Whether documents whose text this ontology has extracted before are left out.
-        query: The SQL whose rows are the documents, where the source is a database.
-        id_column: What documents' ids are called in the source.
-        text_column: What documents' texts are called in the source.
+        extractor: What reads the documents: rules, a trained model (linear), or a language model (llm). default: what
+            KNOWLEDGE_EXTRACTOR says.
+        query: The SQL whose rows are the documents, where they are in a database.
+        id_column: What documents' ids are called in a table.
+        text_column: What documents' texts are called in a table.
         delimiter: What separates the fields of a .csv, or: tab. Empty: it is recognised.
-        extractor: What reads the documents: rules, or the model that the worker's variables name (llm). Empty:
-            KNOWLEDGE_EXTRACTOR decides.
-        batch_id: The batch's id. Empty: one is made of the schedule's time, or of this run where none scheduled it.
     """
-    refuse_password("source", source)
-    refuse_password("ontology", ontology)
-    if source == sources.STDIN:
-        raise invalid("source", source, "is stdin, which a run of Prefect's doesn't have; name a file")
     run, store = this_run(), Store.from_settings()
     run_id = batch_id_of(run)
-    if has_begun(store, run):
-        get_run_logger().info("batch %s has begun before: its stored documents are used, and its source isn't read again", run_id)
-        with publishing.publish_progress(store, run_id), settings_of_this_call(extractor=extractor or None):
-            go_on(run_id, mode or None)
-        return final_state(store, run_id)
-    found = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
-    with settings_of_this_call(extractor=extractor or None):
-        notes = [ontologies.check(found, Settings.load().extractor), *found.reading.notes()]
-    for note in notes:
-        get_run_logger().info("batch %s: %s", run_id, note)
     config = BatchConfig(
         concurrency=concurrency,
         failure_policy=failure_policy,
         max_retries=max_retries,
         enable_entity_resolution=enable_entity_resolution,
     )
-    request = found.request(run_id, config.model_dump(mode="json"))
-    if only_new:
-        request = request.only_new(store)
-        left_out = len(found) - len(request.documents)
-        get_run_logger().info("batch %s: %d of %d documents were extracted before", run_id, left_out, len(found))
-    with publishing.publish_progress(store, run_id, notes), settings_of_this_call(extractor=extractor or None):
-        run_or_resume(request, mode or None)
-    return final_state(store, run_id)
+    try:
+        with settings_of_this_call(extractor=_chosen(extractor)):
+            if has_begun(store, run):
+                again = "batch %s has begun before: its stored documents are used, and its source isn't read again"
+                get_run_logger().info(again, run_id)
+                with publishing.publish_progress(store, run_id):
+                    go_on(run_id, _chosen(mode))
+            else:
+                request: Request
+                if failed_of:
+                    request, notes = rerun_of_failed(store, failed_of, run_id, config), [f"the failed documents of {failed_of}"]
+                else:
+                    columns = sources.Columns(id_column, text_column, delimiter)
+                    found = read(run, source, ontology, columns, query)
+                    notes = [ontologies.check(found, Settings.load().extractor), *found.reading.notes()]
+                    request = found.request(run_id, config.model_dump(mode="json"), organization or None)
+                    if only_new:
+                        request = request.only_new(store)
+                        left_out = len(found) - len(request.documents)
+                        notes.append(f"{left_out} of {len(found)} documents were extracted before")
+                for note in notes:
+                    get_run_logger().info("batch %s: %s", run_id, note)
+                with publishing.publish_progress(store, run_id, notes):
+                    run_or_resume(request, _chosen(mode))
+        return final_state(store, run_id, fail_on_error=fail_on_error)
+    except KnowledgeBatchError as error:
+        # Returned rather than raised: Prefect would log a traceback, and its message would begin with the exception's class.
+        return Failed(message=form.in_words(error), data=error)
+
+
+def read(run: FlowRun, source: str, ontology: str, columns: sources.Columns, query: str) -> Documents:
+    """Return the documents of a source. Raises InvalidInputError for one that this run may not read, or that can't be read."""
+    refuse_password("SOURCE", source)
+    refuse_password("ontology", ontology)
+    if source == sources.STDIN:
+        raise invalid("SOURCE", source, "is stdin, which a run of Prefect's doesn't have; name a file")
+    return sources.load(source, ontology, columns, query, Allowed.of(Settings.load(), named_by_deployment(run)))
 
 
 def refuse_password(field: str, address: str) -> None:
@@ -164,6 +181,25 @@ def refuse_password(field: str, address: str) -> None:
     """
     if places.has_password(address):
         raise invalid(field, "…", "contains a password, which Prefect shows; put it into a variable of the worker: env:NAME")
+
+
+def named_by_deployment(run: FlowRun) -> set[str]:
+    """Return the addresses that whoever set up the deployment named: its own parameters, and its schedules'."""
+    if run.deployment_id is None:
+        return set()
+    with get_client(sync_client=True) as client:
+        given = [client.read_deployment(run.deployment_id).parameters]
+    if run.auto_scheduled:
+        given.append(run.parameters)
+    return {str(each.get(field) or "") for each in given for field in ("source", "ontology")}
+
+
+def _chosen(value: str | None) -> str | None:
+    return None if value in (None, "", form.DEFAULT) else value
+
+
+def _organization(parameters: Mapping[str, Any]) -> str:
+    return parameters.get("organization") or OWN_ORGANIZATION
 
 
 def has_begun(store: Store, run: FlowRun) -> bool:
@@ -188,7 +224,7 @@ def go_on(batch_id: str, mode: str | None) -> None:
             raise
 
 
-def run_or_resume(request: StreamedParams, mode: str | None) -> None:
+def run_or_resume(request: Request, mode: str | None) -> None:
     """Run the batch, or go on with it if it failed or was interrupted before."""
     try:
         flows.run_request(request, mode)

@@ -115,6 +115,7 @@ def environment(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("KNOWLEDGE_DATABASE_URL", store_url)
     monkeypatch.setenv("KNOWLEDGE_EXTRACTOR", faults.NAME)
     monkeypatch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.001")
+    monkeypatch.setenv("KNOWLEDGE_SOURCES_ALLOW", str(tmp_path))
     # A busy machine must not send a batch back to legacy; the tests of the bound itself set it.
     monkeypatch.setenv("KNOWLEDGE_PREFECT_TIMEOUT_SECONDS", "60")
     monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

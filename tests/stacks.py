@@ -107,6 +107,7 @@ def up(folder: Path, **variables: str) -> Iterator[Stack]:
         "KNOWLEDGE_DATABASE_URL": f"sqlite:///{home / 'knowledge.db'}",
         "KNOWLEDGE_EXTRACTOR": faults.NAME,
         "KNOWLEDGE_RETRY_BASE_SECONDS": "0.001",
+        "KNOWLEDGE_SOURCES_ALLOW": str(folder),
         faults.DOOR: str(folder / "door"),
     }
     process = subprocess.Popen(

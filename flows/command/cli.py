@@ -105,7 +105,7 @@ def _refuse_what_does_not_apply(ctx: typer.Context, source: str, policy: str, ex
     if source == sources.SAMPLE:
         other |= dict.fromkeys(("query", "id_column", "text_column"), "doesn't apply to the sample; leave it out")
     if ctx.params["failed_of"] is not None:
-        names = ("source", "ontology", "query", "id_column", "text_column", "delimiter", "only_new")
+        names = ("source", "ontology", "query", "id_column", "text_column", "delimiter", "only_new", "organization")
         other |= dict.fromkeys(names, "doesn't go with --failed-of, whose documents are stored already; give one of them")
     given = [name for name in other if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")]
     shown = {name: "SOURCE" if name == "source" else "--" + name.replace("_", "-") for name in given}
@@ -140,6 +140,9 @@ def run(
     ] = 2,
     no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
     batch_id: Annotated[str | None, typer.Option(help="The batch id; by default a new one.")] = None,
+    organization: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose batch it is; by default this installation's own.")
+    ] = None,
     only_new: Annotated[
         bool, typer.Option("--only-new", help="Leave out documents whose text was extracted before with the same ontology.")
     ] = False,
@@ -184,11 +187,11 @@ def run(
         raise InvalidInputError([Problem("SOURCE", "", "is missing; name a folder, a file or a URL, or say: sample")])
     else:
         documents = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
-        request = documents.request(batch_id, config)
+        request = documents.request(batch_id, config, organization)
         # Everything that can be wrong is found before the store is opened, which makes its file.
         for line in (ontologies.check(documents, extractor_name), *documents.reading.notes()):
             note(line)
-    flows.current_mode(mode, batch_id)
+    flows.current_mode(mode, batch_id, request.organization_id)
     if only_new and isinstance(request, StreamedParams):
         found = len(request.documents)
         request = request.only_new(Store.from_settings())

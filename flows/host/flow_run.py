@@ -1,6 +1,7 @@
 """The flow run that a batch is served in: found, watched for a cancel, and given its final state."""
 
 import logging
+import shlex
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -85,15 +86,22 @@ def batch_id_of(flow_run: FlowRun) -> str:
     return derived_id("knowledge_batch_execution", str(flow_run.id))
 
 
-def final_state(store: Store, batch_id: str) -> State[Any]:
-    """Return the flow run's final state for the batch's end; a batch in which every document failed is Failed."""
+def final_state(store: Store, batch_id: str, *, fail_on_error: bool = False) -> State[Any]:
+    """Return the flow run's final state for the batch's end.
+
+    A batch in which every document failed is Failed; with ``fail_on_error`` the run of one in which any did is, too.
+    """
     match store.state(batch_id):
         case BatchFailed(error=error):
             return Failed(message=error)
         case BatchCancelled(completed_documents=done, total_documents=total):
             return Cancelled(message=f"{done} of {total} documents were finished")
     batch = store.batch(batch_id)
-    return Completed(
-        message=f"{batch.completed_documents} of {batch.finished_documents} documents, "
+    counts = (
+        f"{batch.completed_documents} of {batch.finished_documents} documents, "
         f"{batch.entity_count} entities, {batch.relation_count} relations"
     )
+    if fail_on_error and batch.failed_documents:
+        again = f"run them again with knowledge-batch run --failed-of {shlex.quote(batch_id)}"
+        return Failed(message=f"{batch.failed_documents} of {batch.finished_documents} documents failed; {again} ({counts})")
+    return Completed(message=counts)

@@ -15,9 +15,9 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
-from prefect.utilities.callables import parameter_schema
 
 from compat.errors import PrefectUnavailableError
+from flows.form import defaults_of, schema_of
 
 # Deployments that have another name now; their switch goes over to the new one.
 RENAMED = {"reconcile/upkeep": "reconcile/every-minute"}
@@ -65,15 +65,20 @@ def _applied(client: SyncPrefectClient, entry: Mapping[str, Any]) -> str:
         if before is not None:
             client.delete_deployment(before.id)
         return f"deployed: {name}" + (f" (instead of {RENAMED[name]})" if before is not None else "")
+    parameters = found.parameters
+    if parameters == entry.get("parameters", {}):
+        # Nobody has set any; an older version didn't store what the form begins with.
+        parameters = _parameters(flow, entry)
     # Only what is sent is written; the client's own update sends everything.
     ours = {
         "version": str(entry["version"]),
         "entrypoint": entry["entrypoint"],
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json"),
+        "parameter_openapi_schema": schema_of(flow, parameters),
         "pull_steps": [],
+        **({"parameters": parameters} if parameters != found.parameters else {}),
     }
     client.request("PATCH", "/deployments/{id}", path_params={"id": found.id}, json=ours)
-    kept = differences(entry, found)
+    kept = differences(flow, entry, found)
     return f"up to date: {name}" + (f"; kept as set on the server: {', '.join(kept)}" if kept else "")
 
 
@@ -86,7 +91,7 @@ def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
 
 def _create(client: SyncPrefectClient, flow: Flow[..., Any], entry: Mapping[str, Any], *, paused: bool) -> None:
     limit = entry.get("concurrency_limit")
-    pool = entry["work_pool"]
+    pool, parameters = entry["work_pool"], _parameters(flow, entry)
     client.create_deployment(
         client.create_flow(flow),
         entry["name"],
@@ -97,13 +102,13 @@ def _create(client: SyncPrefectClient, flow: Flow[..., Any], entry: Mapping[str,
         ],
         concurrency_limit=limit["limit"] if limit else None,
         concurrency_options=ConcurrencyOptions(collision_strategy=limit["collision_strategy"]) if limit else None,
-        parameters=entry.get("parameters"),
+        parameters=parameters,
         description=entry["description"],
         work_pool_name=pool["name"],
         work_queue_name=pool.get("work_queue_name"),
         tags=entry["tags"],
         entrypoint=entry["entrypoint"],
-        parameter_openapi_schema=parameter_schema(flow).model_dump(mode="json"),
+        parameter_openapi_schema=schema_of(flow, parameters),
         paused=paused,
         pull_steps=[],
         enforce_parameter_schema=True,
@@ -115,13 +120,22 @@ def _create(client: SyncPrefectClient, flow: Flow[..., Any], entry: Mapping[str,
         client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=queue, json={"concurrency_limit": 1})
 
 
-def differences(entry: Mapping[str, Any], found: DeploymentResponse) -> list[str]:
+def _parameters(flow: Flow[..., Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a deployment as it comes: the entry's, and whatever else its form begins with."""
+    return {**defaults_of(schema_of(flow)), **entry.get("parameters", {})}
+
+
+def differences(flow: Flow[..., Any], entry: Mapping[str, Any], found: DeploymentResponse) -> list[str]:
     """Return what a deployment on the server has otherwise than prefect.yaml, each as a short text."""
+    ours = _parameters(flow, entry)
+    # What it lacks of the form's defaults is the same without.
+    has_all = found.parameters.keys() >= entry.get("parameters", {}).keys()
+    set_there = {name: value for name, value in found.parameters.items() if name not in ours or ours[name] != value}
     limit = entry.get("concurrency_limit") or {}
     has = found.global_concurrency_limit
     strategy = found.concurrency_options.collision_strategy.value if found.concurrency_options else None
     wanted = {
-        "parameters": (entry.get("parameters", {}), found.parameters),
+        "parameters": ({} if has_all else None, set_there),
         "limit": (limit.get("limit"), has.limit if has else None),
         "collision strategy": (limit.get("collision_strategy"), strategy),
         "tags": (sorted(entry["tags"]), sorted(found.tags)),

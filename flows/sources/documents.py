@@ -21,6 +21,8 @@ from compat.store.sql import blocks
 SPOOL_BYTES = 8 * 2**20
 # Names in one note; further ones are counted.
 MOST_NAMES = 20
+# Whose batches are that name no organization.
+OWN_ORGANIZATION = derived_id("shared_organization", "local")
 # Up to here a float holds every whole number exactly.
 EXACT = 2**53
 
@@ -112,12 +114,15 @@ class Documents:
         """The same for the same ontology."""
         return derived_id("knowledge_ontology", self.ontology_content)
 
-    def request(self, batch_id: str | None, config: Mapping[str, Any]) -> "StreamedParams":
-        """Return a batch's request for these documents. Raises InvalidInputError for a wrong field."""
+    def request(self, batch_id: str | None, config: Mapping[str, Any], organization_id: str | None = None) -> "StreamedParams":
+        """Return a batch's request for these documents, of this installation's own organization where none is named.
+
+        Raises InvalidInputError for a wrong field.
+        """
         params = BatchParams.parse(
             {
                 "batchId": batch_id,
-                "organizationId": derived_id("shared_organization", "local"),
+                "organizationId": OWN_ORGANIZATION if organization_id is None else organization_id,
                 "ontologyId": self.ontology_id,
                 "documents": [],
                 "config": config,

@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from compat.errors import InvalidInputError
 from compat.private import parent_of
+from flows.sources.allowed import Allowed, ForbiddenError, Root
 from flows.sources.documents import invalid
 
 # An address with a secret is given, and shown, by the name of the environment variable that holds it.
@@ -41,26 +42,39 @@ LARGEST = 2**28
 
 @dataclass(frozen=True)
 class Address:
-    """Where something is, and how errors show it: as the caller wrote it, without secrets."""
+    """Where something is, and how errors show it: as the caller wrote it, without secrets.
+
+    ``allowed`` is what may be read, where that is bounded.
+    """
 
     field: str
     value: str
     shown: str
+    allowed: Allowed | None = None
 
     @property
     def is_secret(self) -> bool:
         """Whether the address came from a variable and must not be shown."""
         return self.shown != self.value
 
+    @property
+    def given(self) -> str:
+        """The address as the caller wrote it."""
+        return self.shown if self.shown.startswith(VARIABLE) else self.value
+
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder, wherever fsspec finds it. ``shown`` is how errors name it; they show nothing else of a secret one."""
+    """A file or folder, wherever fsspec finds it. ``shown`` is how errors name it; they show nothing else of a secret one.
+
+    Where what may be read is bounded, nothing outside of ``root`` is opened or asked for.
+    """
 
     system: AbstractFileSystem
     path: str
     shown: str
     is_secret: bool
+    root: Root | None = None
 
     @property
     def name(self) -> str:
@@ -159,10 +173,14 @@ class Place:
     def readable(self, where: Callable[[], str] | None = None) -> Iterator[None]:
         """Turn an error of a file system or a file's reader into an InvalidInputError that names the file, or the place in it."""
         try:
+            if self.root is not None:
+                self.root.check(self.path)
             yield
         except InvalidInputError:
             raise
         except Exception as error:
+            if isinstance(_reason(error), ForbiddenError):
+                raise invalid(self.label, self.shown, str(_reason(error))) from None
             if not _is_theirs(error):
                 raise
             text = _in_words(_reason(error), self.is_secret)
@@ -221,23 +239,26 @@ def _in_words(error: BaseException, is_secret: bool) -> str:
     return without_secrets(str(text) if text and not status else f"{type(error).__name__}: {error}")
 
 
-def address_of(field: str, given: str) -> Address:
+def address_of(field: str, given: str, allowed: Allowed | None = None) -> Address:
     """Return the address itself, or the one that an environment variable holds."""
     if not given.startswith(VARIABLE):
-        return Address(field, given, without_secrets(given))
+        return Address(field, given, without_secrets(given), allowed)
     name = given.removeprefix(VARIABLE)
     found = os.environ.get(name)
     if not found:
         raise invalid(field, given, f"there is no environment variable {name} here; set it where the batch runs")
-    return Address(field, found, given)
+    return Address(field, found, given, allowed)
 
 
 def place_of(address: Address) -> Place:
-    """Return where an address leads. Raises InvalidInputError for one that fsspec doesn't know."""
+    """Return where an address leads. Raises InvalidInputError for one that fsspec doesn't know, or that may not be read."""
     try:
         with _nothing_said():
+            root = address.allowed.root(address.given, address.value) if address.allowed else None
             system, path = url_to_fs(address.value)
-        return Place(system, path, address.shown, address.is_secret)
+        return Place(root.system if root else system, path, address.shown, address.is_secret, root)
+    except ForbiddenError as error:
+        advice = str(error)
     except ImportError as error:
         advice = f"{error}; install that package for its file system"
     except TypeError as error:

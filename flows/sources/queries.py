@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from compat.errors import InvalidInputError
+from flows.sources.allowed import ForbiddenError
 from flows.sources.documents import Reading, Row, invalid
 from flows.sources.places import Address
 from flows.sources.tables import ROWS, Columns, check_columns
@@ -33,6 +34,8 @@ def read_query(address: Address, query: str, columns: Columns, reading: Reading)
         raise invalid("query", query, "a database needs a query whose rows are the documents; give --query SELECT …")
     try:
         url = parse_url(address.value)
+        if address.allowed is not None:
+            address.allowed.check_database(address.given, address.value)
         arguments: dict[str, Any] = {}
         if url.get_backend_name() == "sqlite" and not url.get_dialect().is_async:
             if not Path(url.database or "").is_file():
@@ -43,6 +46,8 @@ def read_query(address: Address, query: str, columns: Columns, reading: Reading)
         engine = create_engine(url, poolclass=NullPool, **arguments)
     except InvalidInputError:
         raise
+    except ForbiddenError as error:
+        raise invalid("SOURCE", address.shown, str(error)) from None
     except ModuleNotFoundError as error:
         raise invalid("SOURCE", address.shown, f"needs the package {error.name}; install it where the batch runs") from None
     except (ValueError, NoSuchModuleError) as error:

@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 
 from flows.sources import ontologies
+from flows.sources.allowed import Allowed
 from flows.sources.documents import Documents, Reading, Row, invalid
 from flows.sources.folders import File, files_below, read_files, read_folder
 from flows.sources.places import Address, Place, address_of, bounded, place_of
@@ -20,7 +21,9 @@ SAMPLE = "sample"
 STDIN = "-"
 
 
-def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, query: str = "") -> Documents:
+def load(
+    source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, query: str = "", allowed: Allowed | None = None
+) -> Documents:
     """Read a source to its end, a few documents in memory at a time.
 
     Args:
@@ -32,6 +35,7 @@ def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, qu
         ontology: Its file, as a path, URL or env:NAME; without it, the one in the source's folder.
         columns: The names of a document's id and text, and the delimiter of a CSV.
         query: The SQL whose rows are the documents. Without ORDER BY, the order may differ from batch to batch.
+        allowed: What may be read; without it, whatever this process can read.
 
     Returns:
         The documents. ``reading.notes()`` says which files and columns were not read.
@@ -39,12 +43,12 @@ def load(source: str, ontology: str = "", columns: Columns = DEFAULT_COLUMNS, qu
     Raises:
         InvalidInputError: Something is missing or malformed; the error names the file and the line or row.
     """
-    address, named = address_of("SOURCE", source), address_of("ontology", ontology)
+    address, named = address_of("SOURCE", source, allowed), address_of("ontology", ontology, allowed)
     if not address.value.strip():
         raise invalid("SOURCE", address.shown, "is empty; name a folder, a file or a URL, . for this folder, or say: sample")
     if address.value == SAMPLE and not Path(SAMPLE).exists():
         with as_file(files("deployments") / SAMPLE) as folder:
-            return load(str(folder), ontology)
+            return load(str(folder), ontology, allowed=allowed)
     reading = Reading()
     if query or DATABASE.match(address.value):
         return _documents(read_query(address, query, columns, reading), _named(named), reading)

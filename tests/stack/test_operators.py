@@ -79,7 +79,7 @@ def test_what_is_missing_is_made_and_only_that(client: SyncPrefectClient) -> Non
     assert lines[NIGHTLY] == f"deployed: {NIGHTLY}"
     assert [line for name, line in lines.items() if name != NIGHTLY and "deployed" in line] == []
     made = client.read_deployment_by_name(NIGHTLY)
-    assert made.parameters == {"source": "sample"}
+    assert made.parameters["source"] == "sample"
     assert [each.slug for each in made.schedules] == ["nightly"]
     assert made.work_pool_name == "knowledge-batch"
 

@@ -80,7 +80,8 @@ class Page:
 
     def field(self, label: str) -> Any:
         """The field below a label of the form."""
-        path = f"//*[starts-with(normalize-space(), '{label} (')]/following::*[self::textarea or self::input or self::select][1]"
+        called = f"normalize-space()='{label}' or normalize-space()='{label} (Optional)'"
+        path = f"//*[{called}]/following::*[self::textarea or self::input or self::select][1]"
         return self.browser.find_element("xpath", path)
 
     def fill(self, label: str, text: str) -> None:
@@ -106,10 +107,10 @@ def test_a_batch_is_started_from_the_form_watched_and_read(page: Page, stack: st
     documents.append(faults.document("a broken letter", fail=faults.ALWAYS, how="ontology"))
     source = stacks.source(folder / mode, documents)
 
-    page.open(f"{stack.page}/deployments/deployment/{stack.deployment('run-batch/on-demand')}/run", "batch_id (Optional)")
-    page.fill("source", source)
-    page.fill("batch_id", f"letters in {mode}")
-    page.choose("mode", mode)
+    page.open(f"{stack.page}/deployments/deployment/{stack.deployment('run-batch/on-demand')}/run", "Batch ID (Optional)")
+    page.fill("Documents", source)
+    page.fill("Batch ID", f"letters in {mode}")
+    page.choose("Mode", mode)
     page.keep(f"{mode}-form")
     page.click("Submit")
 
