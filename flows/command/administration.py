@@ -1,4 +1,4 @@
-"""The commands that keep the service running: retries, db, automations, deploy, up."""
+"""The commands that keep the service running: retries, db, prune, automations, deploy, up."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from compat.errors import Exit
+from compat.parity.gate import parse_age
 from compat.settings import Settings
 from compat.store import Store
 from compat.store.database import SHADOW, Database
@@ -49,6 +50,48 @@ def db_upgrade() -> None:
     for namespace in (None, SHADOW):
         Database(url, namespace, upgrade=True)
         note(f"up to date: {namespace or 'main'} (schema {HEAD})")
+
+
+def prune(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="An age, such as 30d, 12h or 90m.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them. Without it they are only counted.")] = False,
+    format: Format = "table",
+) -> None:
+    """Count, and with --delete remove, ended batches, shadow runs, unused answers and calls that are older.
+
+    What the gate rests on is kept, and the batches of its last 7 days.
+    """
+    from flows.operations import prune as pruning
+
+    check_format(format)
+    age = parse_age(older_than, "--older-than")
+    settings = Settings.load()
+    work = pruning.prune if delete else pruning.look
+    found = work(Store.from_settings(settings), Store.of_shadows(settings), age)
+    if format == "json":
+        print_json(found.to_dict())
+        return
+    old, kept = found.old, found.kept
+    table = Table.grid(padding=(0, 2))
+    table.add_row("removed" if found.removed else "older", f"than {older_than}, from before {found.before:%Y-%m-%d %H:%M} UTC")
+    table.add_row("batches", f"{old.batches}, with {old.documents} documents and {old.events} events")
+    table.add_row("shadow runs", str(old.shadow_runs))
+    table.add_row("answers", f"{old.answers} that nobody has used since")
+    table.add_row("calls", f"{old.calls} to models")
+    evidence = (
+        f"{kept.reports} parity reports, {kept.baselines} baselines, {kept.checks} checks, {kept.changes} changes on record"
+    )
+    table.add_row("kept", f"for the gate: {evidence}")
+    for count, why in (
+        (kept.in_gate_window, "that ended in the last 7 days, by which the gate judges"),
+        (kept.unfinished, "that haven't ended; knowledge-batch list shows them"),
+        (kept.awaiting_shadow, "that wait for their shadow; the deployment reconcile/upkeep submits it"),
+    ):
+        if count:
+            table.add_row("", f"{count} batches {why}")
+    show(table)
+    if not found.removed:
+        note("nothing was changed; --delete removes what is older")
 
 
 @automations_app.command(name="apply")

@@ -307,7 +307,7 @@ app.command()(evaluation.evaluate)
 
 
 app.command()(models.calls)
-app.command()(models.prune)
+app.command()(administration.prune)
 app.command()(administration.deploy)
 app.command()(evidence.evidence)
 app.command()(administration.up)

@@ -1,16 +1,11 @@
-"""What the command says of models: an estimate before a run, the calls of a batch, and what is kept of answers."""
+"""What the command says of models: an estimate before a run, and the calls of a batch."""
 
-import re
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Annotated
+import os
 
-import typer
 from pydantic.alias_generators import to_camel
 from rich.table import Table
 from sqlalchemy.engine import make_url
 
-from compat.contracts import utc_now
 from compat.errors import InvalidInputError, Problem
 from compat.settings import Settings
 from compat.store import Store
@@ -49,7 +44,7 @@ def print_estimate(request: Request, settings: Settings, format: str) -> None:
 def _store_if_there(settings: Settings) -> ModelStore | None:
     """Return the store, or None if opening it would create its file."""
     url = make_url(settings.url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    if url.get_backend_name() == "sqlite" and not os.path.exists(url.database or ""):
         return None
     return ModelStore(database(settings.url))
 
@@ -107,35 +102,3 @@ def calls(batch_id: BatchId, format: Format = "table") -> None:
     show(table)
     for name, value in call_rows(store, batch_id, settings):
         note(f"{name}: {value}")
-
-
-def prune(
-    older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="An age, such as 30d, 12h or 90m.")],
-    delete: Annotated[bool, typer.Option("--delete", help="Delete them. Without it they are only counted.")] = False,
-) -> None:
-    """Count, and with --delete remove, the models' answers that nobody used for so long, and the calls that are older."""
-    moment = utc_now() - age(older_than)
-    models = ModelStore(Store.from_settings().database)
-    if not delete:
-        answers, made = models.count_unused_answers(moment), models.count_calls_before(moment)
-        note(f"{answers} answers unused and {made} calls made before {moment:%Y-%m-%d %H:%M} UTC; --delete removes them")
-        return
-    answers, made = prune_before(models, moment)
-    note(f"removed: {answers} answers and {made} calls")
-
-
-def prune_before(models: ModelStore, moment: datetime) -> tuple[int, int]:
-    """Delete the answers that nobody has used since, then the calls that are older. Return how many of each."""
-    models.forget_turns(moment)
-    return models.prune_answers(moment), models.prune_calls(moment)
-
-
-def age(text: str) -> timedelta:
-    """Return an age as it is written on the command line. Raises InvalidInputError."""
-    match = re.fullmatch(r"(\d{1,5})([dhm])", text)
-    if match is None:
-        raise InvalidInputError(
-            [Problem("--older-than", text, "give a number of days, hours or minutes: 30d, 12h, 90m; 5 digits at most")]
-        )
-    unit = {"d": "days", "h": "hours", "m": "minutes"}[match[2]]
-    return timedelta(**{unit: int(match[1])})

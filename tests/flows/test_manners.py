@@ -5,17 +5,21 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 import faults
-from compat.contracts import BatchConfig, BatchParams
+import flows
+from compat.contracts import BatchConfig, BatchParams, utc_now
 from compat.errors import BatchNotFoundError, InvalidInputError
 from compat.keepable import one_line
 from compat.store import Store
 from compat.store.overview import rerun_of_failed
+from compat.store.schema import BatchExecution
 from flows.sources import places
 from flows.sources import readers as sources
 
@@ -254,3 +258,21 @@ def test_what_lies_in_the_home_is_for_its_owner_alone(command: Command, tmp_path
     assert "knowledge.db" in seen
     assert set(seen.values()) <= {0o700, 0o600}, seen
     assert (tmp_path / "graph.ttl").stat().st_mode & 0o777 == 0o644
+
+
+def test_prune_says_what_is_old_and_changes_nothing_until_it_is_told(
+    command: Command, request_of: Callable[..., dict[str, object]]
+) -> None:
+    flows.run_batch(request_of([faults.document("a")], "old"), "legacy")
+    long_ago = utc_now() - timedelta(days=30)
+    with Store.from_settings().database.write() as connection:
+        connection.execute(update(BatchExecution).values(completed_at=long_ago))
+    looked = command("prune", "--older-than", "10d")
+    assert looked.returncode == 0
+    assert "1, with 1 documents" in looked.stdout
+    assert "for the gate: 0 parity reports" in looked.stdout
+    assert "--delete removes what is older" in looked.stderr
+    assert command("status", "old").returncode == 0
+    removed = json.loads(command("prune", "--older-than", "10d", "--delete", "--format", "json").stdout)
+    assert (removed["removed"], removed["old"]["batches"], removed["kept"]["in_gate_window"]) == (True, 1, 0)
+    assert command("status", "old").returncode == 5

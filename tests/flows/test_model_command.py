@@ -73,9 +73,9 @@ def test_fresh_asks_again_and_is_not_paid_twice(command: Command, model: FakeMod
 
 def test_prune_counts_first_and_deletes_when_told(command: Command, model: FakeModel, source: Path) -> None:  # noqa: F811
     command("run", str(source), "--batch-id", "one")
-    assert "0 answers unused and 0 calls" in command("prune", "--older-than", "1d").stderr
-    assert "3 answers unused and 3 calls" in command("prune", "--older-than", "0m").stderr
-    assert "removed: 3 answers and 3 calls" in command("prune", "--older-than", "0m", "--delete").stderr
+    for age, more, count in (("1d", (), 0), ("0m", (), 3), ("0m", ("--delete",), 3)):
+        old = json.loads(command("prune", "--older-than", age, "--format", "json", *more).stdout)["old"]
+        assert (old["answers"], old["calls"], old["batches"]) == (count, count, 0)
     command("run", str(source), "--batch-id", "two")
     assert model.requests == 6
     assert command("prune", "--older-than", "soon").returncode == 2
