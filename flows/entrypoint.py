@@ -20,6 +20,7 @@ from compat.contracts import (
     Cancelled,
     Completed,
     Failed,
+    checked,
 )
 from compat.cutover import record
 from compat.errors import InvalidInputError, Problem
@@ -37,6 +38,9 @@ from flows.context import BatchContext, decided, open_store
 from flows.serving import serve
 
 log = logging.getLogger("knowledge_batch")
+
+# Batches in one list: no database counts further.
+MOST = 2**31 - 1
 
 
 def run_batch(params: BatchParams | Mapping[str, Any], mode: str | None = None) -> BatchResult:
@@ -128,7 +132,7 @@ def resume_request(batch_id: str, mode: str | None = None) -> BatchState:
 
 def get_status(batch_id: str) -> BatchState:
     """Return a batch's state. A batch whose process died is Failed once its lease has run out. Raises BatchNotFoundError."""
-    return open_store(batch_id, "batch_get_status").state(batch_id)
+    return open_store(_named(batch_id), "batch_get_status").state(batch_id)
 
 
 def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
@@ -136,7 +140,7 @@ def subscribe(batch_id: str, follow: bool = False) -> Iterator[BatchEvent]:
 
     Following also ends if the batch's process has died, since no further event will come. Raises BatchNotFoundError.
     """
-    store = open_store(batch_id, "batch_get_status")
+    store = open_store(_named(batch_id), "batch_get_status")
     store.state(batch_id)
     return events.follow(store.database, batch_id, lambda: follow and not _has_ended(store.state(batch_id)))
 
@@ -146,8 +150,9 @@ def document_progress(batch_id: str, document_id: str) -> list[ActivityProgress]
 
     Raises BatchNotFoundError, and WorkflowNotFoundError where the document hasn't been started or isn't in the batch.
     """
-    store = open_store(batch_id, "batch_get_status")
+    store = open_store(_named(batch_id), "batch_get_status")
     store.state(batch_id)
+    _named(document_id, "document_id")
     with infrastructure(batch_id, "batch_get_status"):
         return events.document_progress(store.database, document_execution_id(batch_id, document_id))
 
@@ -157,12 +162,14 @@ def cancel_batch(batch_id: str) -> BatchCancelled:
 
     Raises BatchNotFoundError, or InvalidStateTransitionError if the batch has ended.
     """
-    open_store(batch_id, "batch_run_dispatch", cancel_again(batch_id)).cancel(batch_id)
+    open_store(_named(batch_id), "batch_run_dispatch", cancel_again(batch_id)).cancel(batch_id)
     return BatchCancelled(batch_id=batch_id)
 
 
 def list_batches(limit: int = 50) -> list[BatchSummary]:
     """Return at most ``limit`` batches, the newest first."""
+    if not isinstance(limit, int) or not 0 <= limit <= MOST:
+        raise InvalidInputError([Problem("limit", limit, f"is not a number of batches; give a whole number from 0 to {MOST}")])
     return Store.from_settings().summaries(limit)
 
 
@@ -172,6 +179,9 @@ def current_mode(mode: str | None = None, batch_id: str | None = None, organizat
     Raises InvalidInputError for an unknown mode.
     """
     settings = Settings.load()
+    for name, value in (("batch_id", batch_id), ("organization_id", organization_id)):
+        if value is not None:
+            _named(value, name)
     # Before the store is opened, which makes its file.
     decide(mode, settings.workflow_mode, None, None)
     asker = Asker(batch_id, organization_id) if batch_id is not None else None
@@ -192,6 +202,7 @@ def set_mode(mode: str | None, percent: float | None = None, organization_id: st
     if mode != Mode.ENGINE and percent is not None:
         raise InvalidInputError([Problem("--percent", percent, f"is the engine's share, not one of {mode}; set engine")])
     if organization_id is not None:
+        checked("id", "--organization", organization_id)
         if mode not in (Mode.ENGINE, Mode.LEGACY) or not organization_id:
             raise InvalidInputError([Problem("--organization", organization_id, "goes with engine or legacy, and a name")])
         percent = percent if percent is not None else 100.0 if mode == Mode.ENGINE else 0.0
@@ -204,7 +215,7 @@ def demote(reason: str | None, hand_over: bool = False) -> None:
     The reason is kept at every batch that it moved. With ``hand_over`` legacy also takes what the engine has in work. Raises
     InvalidInputError for an empty reason.
     """
-    if reason is not None and not reason.strip():
+    if reason is not None and not checked("text", "REASON", reason).strip():
         raise InvalidInputError([Problem("REASON", reason, "say why; it stands at every batch that goes to legacy for it")])
     database = Store.from_settings().database
     if reason is None:
@@ -228,10 +239,17 @@ def _run(params: Request, mode: str | None, stop: StopRequest | None = None) -> 
 
 
 def _resume(batch_id: str, mode: str | None) -> Store:
-    context = BatchContext.open(batch_id, mode, operation="batch_run_dispatch")
+    context = BatchContext.open(_named(batch_id), mode, operation="batch_run_dispatch")
     wait_for_giving_up(batch_id)
     serve(context, context.store.resume(batch_id, context.decision, shadow_requests.add_for))
     return context.store
+
+
+def _named(value: object, field: str = "batch_id") -> str:
+    """Return an id that is looked for, whatever it is made of: what can't be stored isn't found. Raises InvalidInputError."""
+    if not isinstance(value, str):
+        raise InvalidInputError([Problem(field, value, "is not a text; give the id as one")])
+    return value
 
 
 def _has_ended(state: BatchState) -> bool:

@@ -38,6 +38,7 @@ from compat.contracts.payload import (
     Id,
     Payload,
     PlainText,
+    checked,
     problems_of,
     utc_now,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "StageProgress",
     "Success",
     "Tagged",
+    "checked",
     "problems_of",
     "utc_now",
 ]

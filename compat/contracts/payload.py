@@ -3,12 +3,13 @@
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from compat.errors import Problem
+from compat.errors import InvalidInputError, Problem
+from compat.keepable import text_of
 
 
 class Payload(BaseModel):
@@ -45,6 +46,17 @@ Id = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked
 Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+_KINDS = {"id": TypeAdapter[str](Id), "text": TypeAdapter[str](PlainText)}
+
+
+def checked(kind: Literal["id", "text"], field: str, value: object) -> str:
+    """Return an argument that is an id or a text, as it is. Raises InvalidInputError that names the field."""
+    try:
+        return _KINDS[kind].validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InvalidInputError([Problem(field, value, problem.advice) for problem in problems_of(error)]) from None
+
+
 def utc_now() -> datetime:
     """Return the time now, with its zone."""
     return datetime.now(UTC)
@@ -63,6 +75,6 @@ def problems_of(error: ValidationError) -> list[Problem]:
         value = item["input"]
         if item["type"] == "missing" or not path:
             # The input is the whole object here; its keys tell more than its text.
-            value = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+            value = sorted(map(text_of, value)) if isinstance(value, Mapping) else type(value).__name__
         found.append(Problem(path or "params", value, advice))
     return found

@@ -37,7 +37,7 @@ def parse_mode(value: str, field: str = "mode") -> Mode:
     try:
         return Mode(value)
     except ValueError:
-        close = get_close_matches(value, list(Mode), 1)
+        close = get_close_matches(value, list(Mode), 1) if isinstance(value, str) else []
         advice = f"is not a valid mode; {f'did you mean {close[0]}? ' if close else ''}use " + ", ".join(Mode)
         raise InvalidInputError([Problem(field, value, advice)]) from None
 

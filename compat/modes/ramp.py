@@ -77,7 +77,7 @@ def parse_percent(value: str | float, field: str = "--percent") -> float:
     """Return a share in percent. Raises InvalidInputError that names the field."""
     try:
         percent = float(value)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         percent = -1.0
     if not 0 <= percent <= 100:
         raise InvalidInputError([Problem(field, value, "is not a share; write a number from 0 to 100")])

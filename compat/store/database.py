@@ -170,7 +170,7 @@ def _make_private(file: Path) -> None:
 
     It is made under another name: where this process closes a database's file, it loses SQLite's locks on it.
     """
-    if file.exists():
+    if os.path.exists(file):
         return
     made = file.with_name(f".{file.name}.{uuid4().hex}")
     # What is wrong with the folder, SQLite says; a file that another one made meanwhile is as good.

@@ -1,6 +1,7 @@
 """The command that says how right an extractor is on documents whose triples people wrote down."""
 
 import html
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rich.table import Table
 from compat.contracts import PipelineConfig
 from compat.errors import InvalidInputError, Problem
 from compat.settings import Settings, settings_of_this_call
+from flows.command.files import check_file, writing
 from flows.command.terminal import Format, check_format, note, plain, print_json, show
 from flows.sources import ontologies, readers
 from flows.sources.triples import read_rows
@@ -83,18 +85,21 @@ def evaluate(
     check_format(format)
     if plot is not None and plot.suffix != ".svg":
         raise InvalidInputError([Problem("--plot", str(plot), "a plot ends in .svg")])
+    if plot is not None:
+        check_file("--plot", plot)
     results = []
     for source in sources:
         name = Path(source).name or source
         with settings_of_this_call(extractor=extractor, linear_model=model.replace("{source}", name) if model else None):
             beside = f"{source}/{{}}"
             files = [
-                file if not file or Path(file).exists() or "://" in file else beside.format(file)
+                file if not file or os.path.exists(file) or "://" in file else beside.format(file)
                 for file in (expected, train_rows)
             ]
             results.append(_evaluate(name, source, ontology, *files))
     if plot is not None:
-        plot.write_text(drawn(results), encoding="utf-8")
+        with writing("--plot", plot):
+            plot.write_text(drawn(results), encoding="utf-8")
         note(f"a bar for each relation is in {plot}")
     if format == "json":
         rows = [each.to_dict() for each in results]

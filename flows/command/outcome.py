@@ -3,7 +3,6 @@
 import shlex
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from compat.contracts import BatchState, Failed
-from compat.errors import Exit, InvalidInputError, Problem
+from compat.errors import Exit
 from compat.settings import Settings
 from compat.store import Store, graphs
 from compat.store.overview import can_change
 from compat.store.record import BatchRecord
 from flows.command import models
+from flows.command.files import make_folder, writing
 from flows.command.progress import shown_progress
 from flows.command.terminal import is_quiet, note, plain, show
 from flows.graph import export as exporting
@@ -29,7 +29,8 @@ def finish_batch(
 ) -> None:
     """Run to the end with progress shown, print the result, and exit by the batch's status."""
     if output is not None:
-        _make(output)
+        # Before the batch, which may take hours.
+        make_folder("--output", output)
     # The log, and the embedded server's state.
     Settings.load().make_home()
     began = time.monotonic()
@@ -42,7 +43,8 @@ def finish_batch(
     seconds = time.monotonic() - began
     store = Store.from_settings()
     if output is not None:
-        (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
+        with writing("--output", output):
+            (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
         exporting.export(store, [batch_id], output / "graph.ttl")
     if format == "json":
         sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
@@ -52,17 +54,6 @@ def finish_batch(
     if fail_on_error and code == Exit.COMPLETED and store.batch(batch_id).failed_documents:
         code = Exit.FAILED
     raise typer.Exit(code)
-
-
-def _make(output: Path) -> None:
-    """Create the output folder before the batch, which may take hours."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        advice = f"can't be written to ({error.strerror}); name another folder"
-        raise InvalidInputError([Problem("--output", str(output), advice)]) from None
 
 
 def rerun_command(batch_id: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from compat.errors import InvalidInputError, Problem
+from flows.command.files import check_file, writing
 from flows.command.terminal import note
 from flows.sources import ontologies
 from flows.sources.places import address_of
@@ -25,8 +26,7 @@ def train(
     if find_spec("sklearn") is None:
         advice = "training needs scikit-learn; install knowledge-batch[train] (running a model doesn't need it)"
         raise InvalidInputError([Problem("train", "scikit-learn", advice)])
-    if not output.absolute().parent.is_dir():
-        raise InvalidInputError([Problem("--output", str(output), "there is no such folder; make it first")])
+    check_file("--output", output)
     content = ontologies.named(address_of("--ontology", ontology)).content
     texts = [row for file in rows for row in read_rows("--rows", file, "text")]
     from tasks.extraction.linear import training
@@ -36,6 +36,7 @@ def train(
     if unknown:
         note(f"relations that are no label of the ontology's properties are not learned: {', '.join(map(repr, unknown[:10]))}")
     model = training.train(content, texts, coreference)
-    size = model.write(output)
+    with writing("--output", output):
+        size = model.write(output)
     learned = f"{len(model.relations)} relations from {len(texts)} texts"
     note(f"{output}: {learned}, {size / 2**20:.1f} MiB; use it with --extractor linear --model {output}")

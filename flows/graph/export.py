@@ -74,7 +74,7 @@ def check(file: Path) -> str:
         raise InvalidInputError([Problem("--to", str(file), f"use an ending of {known}")])
     if os.path.isdir(file):
         raise InvalidInputError([Problem("--to", str(file), "is a folder; name a file in it")])
-    if not file.absolute().parent.is_dir():
+    if not os.path.isdir(file.absolute().parent):
         raise InvalidInputError([Problem("--to", str(file), f"there is no folder {file.absolute().parent}; make it first")])
     return ending
 

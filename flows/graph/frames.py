@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compat.errors import InvalidInputError, Problem
 from compat.store import Store, graphs
 from flows.graph import export, rdf, tables, tools
 from flows.graph.merged import MergedGraph
@@ -21,6 +22,9 @@ def graph_of(*batch_ids: str) -> "KnowledgeGraphView":
 
     Raises BatchNotFoundError; InvalidInputError where no batch is named.
     """
+    for each in batch_ids:
+        if not isinstance(each, str):
+            raise InvalidInputError([Problem("batch_ids", each, "is not a text; give ids one by one, as texts")])
     return KnowledgeGraphView(MergedGraph(Store.from_settings(), batch_ids))
 
 

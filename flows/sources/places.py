@@ -85,7 +85,8 @@ class Place:
     @property
     def label(self) -> str:
         """The name by which errors call it."""
-        return self.shown if self.is_secret else self.name or self.shown
+        # What stands in the address itself has no name.
+        return self.shown if self.is_secret or self.path.startswith("data:") else self.name or self.shown
 
     @property
     def suffix(self) -> str:

@@ -1,5 +1,6 @@
 """Documents in databases: the rows of a query."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def read_query(address: Address, query: str, columns: Columns, reading: Reading)
             address.allowed.check_database(address.given, address.value)
         arguments: dict[str, Any] = {}
         if url.get_backend_name() == "sqlite" and not url.get_dialect().is_async:
-            if not Path(url.database or "").is_file():
+            if not os.path.isfile(url.database or ""):
                 # SQLite would create it, empty.
                 raise invalid("SOURCE", address.shown, "no such database file; correct the URL: sqlite:///FILE")
             file = f"file:{quote(str(Path(url.database or '').absolute()))}?mode=ro"

@@ -31,6 +31,8 @@ def command(environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
             patch.setattr(log, "propagate", log.propagate)
             level = log.level
             capsys.readouterr()
+            # As a process has it.
+            sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
             with pytest.raises(SystemExit) as ended:
                 cli.main()
             log.setLevel(level)

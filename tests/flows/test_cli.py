@@ -142,7 +142,7 @@ def test_an_output_that_cannot_be_made_is_said_before_the_batch_runs(command: Co
     for output in ("taken", "taken/further"):
         done = command("run", str(source), "--output", output, "--batch-id", "never")
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"--output = '{output}': can't be written to" in done.stderr
+        assert f"--output = '{output}': can't be written" in done.stderr
     assert faults.knocks() == {}
     assert command("status", "never").returncode == 5
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from compat.cutover import record
 from compat.errors import Exit, InvalidInputError, Problem
 from compat.store import Store
+from flows.command.files import make_folder
 from flows.command.terminal import Format, check_format, note, plain, print_json, show, whole_number
 
 
@@ -37,6 +38,7 @@ def drill(
         raise InvalidInputError([Problem("--times", times, "no drill says nothing; ask for at least 1")])
     ours = Store.from_settings().database
     folder = (folder or Path(tempfile.mkdtemp(prefix="knowledge-batch-drill-"))).absolute()
+    make_folder("--folder", folder)
     held: list[drills.Drill] = []
     with ground(folder, database, note):
         for number in range(1, times + 1):

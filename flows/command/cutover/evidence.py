@@ -10,6 +10,7 @@ from compat.cutover import evidence as evidences
 from compat.cutover import pages
 from compat.errors import Exit, InvalidInputError, Problem
 from compat.store import Store
+from flows.command.files import check_file, writing
 from flows.command.terminal import note, plain, print_json, show
 
 FORMATS = ("table", "markdown", "html", "json")
@@ -30,6 +31,8 @@ def evidence(
     """
     if format not in FORMATS:
         raise InvalidInputError([Problem("format", format, "is not a format; use " + ", ".join(FORMATS))])
+    if to is not None:
+        check_file("--to", to)
     found = evidences.gathered(Store.from_settings(), Store.of_shadows(), min_batches, max_age, junit)
     if format == "table" and to is None:
         _print(found)
@@ -40,7 +43,8 @@ def evidence(
         if to is None:
             typer.echo(text, nl=False)
         else:
-            to.write_text(text, encoding="utf-8")
+            with writing("--to", to):
+                to.write_text(text, encoding="utf-8")
             note(f"the evidence is in {to}")
     verdicts = {risk.verdict for risk in found.risks}
     raise typer.Exit(

@@ -16,6 +16,7 @@ from compat.parity.report import ParityReport, page
 from compat.parity.versions import versions
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
+from flows.command.files import check_file, writing
 from flows.command.terminal import BatchId, Format, check_format, group, note, plain, print_json, show
 
 parity_app = group("Whether the engine did what legacy did.")
@@ -55,13 +56,12 @@ def parity_report(
 ) -> None:
     """All comparisons since then, the newest first."""
     check_format(format)
+    if html is not None:
+        check_file("--html", html)
     found = archive.reports(Store.of_shadows().database, since=utc_now() - gate.parse_age(since, "--since"))
     if html is not None:
-        try:
+        with writing("--html", html):
             html.write_text(page(found), encoding="utf-8")
-        except OSError as error:
-            advice = f"can't be written ({error.strerror}); name another file"
-            raise InvalidInputError([Problem("--html", str(html), advice)]) from None
         note(f"{len(found)} reports in {html}")
     if format == "json":
         print_json([report.to_dict() for report in found])

@@ -1,5 +1,6 @@
 """The extractor that runs a trained model."""
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ class LinearExtractor:
     def from_settings(cls, settings: Settings | None = None) -> "LinearExtractor":
         """Return the extractor of KNOWLEDGE_LINEAR_MODEL. Raises InvalidInputError where it names no model."""
         file = (settings or Settings.load()).linear_model
-        if file is None or not file.is_file():
+        if file is None or not os.path.isfile(file):
             advice = "the linear extractor needs a model; make one with knowledge-batch train and give its file (--model FILE)"
             raise InvalidInputError([Problem("KNOWLEDGE_LINEAR_MODEL", str(file or ""), advice)])
         return cls(LinearModel.read(file))
