@@ -3,7 +3,7 @@
 import html
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -18,17 +18,20 @@ from compat.settings import Settings, settings_of_this_call
 from flows.command.files import check_file, writing
 from flows.command.terminal import Format, check_format, note, plain, print_json, show
 from flows.sources import ontologies, readers
-from flows.sources.triples import read_rows
+from flows.sources.documents import Documents
+from flows.sources.triples import Row, read_rows
 
 _COLUMNS = {
     "documents": "rows",
     "official_f1": "official F1",
+    "considered_precision": "considered precision",
     "strict_f1": "strict F1",
     "strict_precision": "precision",
     "strict_recall": "recall",
     "conformance": "conforms",
     "invented_subjects": "invented sub",
     "invented_objects": "invented obj",
+    "type_precision": "types right",
 }
 
 
@@ -67,7 +70,11 @@ def evaluate(
     ],
     expected: Annotated[
         str,
-        typer.Option(metavar="FILE", help="JSON lines {documentId, triples}; a plain name is also looked for in each source."),
+        typer.Option(
+            metavar="FILE",
+            help="JSON lines {documentId, triples}, or {text, triples}, whose texts then are the documents; "
+            "a plain name is also looked for in each source.",
+        ),
     ] = "expected.jsonl",
     train_rows: Annotated[
         str,
@@ -117,23 +124,26 @@ def _evaluate(name: str, source: str, ontology_file: str, expected: str, train_r
     settings = Settings.load()
     ontologies.check(documents, settings.extractor)
     ontology = parse_ontology(documents.ontology_content)
-    wanted = {
-        row["documentId"]: evaluation.expected_of(row["triples"]) for row in read_rows("--expected", expected, "documentId")
-    }
+    rows = read_rows("--expected", expected, "documentId", "text")
+    texts = dict(_texts(documents, rows))
+    wanted: dict[str, frozenset[evaluation.Triple]] = {}
+    for row in rows:
+        wanted[_key(row)] = wanted.get(_key(row), frozenset()) | evaluation.expected_of(row["triples"])
+    classes = evaluation.classes_of((triple for each in wanted.values() for triple in each), ontology)
     known = {" ".join(row["text"].split()) for row in read_rows("--train-rows", train_rows, "text")} if train_rows else set()
     extractor = load_extractor(settings.extractor, settings)
     scored, without, sentences, seconds = [], 0, 0, 0.0
-    for document in documents:
-        if document.document_id not in wanted:
+    for document_id, text in texts.items():
+        if document_id not in wanted:
             without += 1
             continue
-        config = PipelineConfig(document_id=document.document_id, organization_id="evaluation", ontology_id=documents.ontology_id)
+        config = PipelineConfig(document_id=document_id, organization_id="evaluation", ontology_id=documents.ontology_id)
         started = time.thread_time()
-        graph = extractor.run(document.text, document.ontology_content, config).graph
+        graph = extractor.run(text, documents.ontology_content, config).graph
         seconds += time.thread_time() - started
-        sentences += len(split_sentences(document.text))
-        facts = evaluation.facts_of(graph, document.text, ontology)
-        scored.append(evaluation.Scored(facts, wanted[document.document_id], " ".join(document.text.split()) in known))
+        sentences += len(split_sentences(text))
+        facts, types = evaluation.facts_of(graph, text, ontology), evaluation.types_of(graph, classes, ontology)
+        scored.append(evaluation.Scored(facts, wanted[document_id], " ".join(text.split()) in known, types))
     if not scored:
         advice = f"no documentId in it is one of {source}'s; name the file that belongs to the source"
         raise InvalidInputError([Problem("--expected", expected, advice)])
@@ -144,6 +154,18 @@ def _evaluate(name: str, source: str, ontology_file: str, expected: str, train_r
         note(f"{name}: {len(scored) - len(clean)} of {len(scored)} texts stand in the training rows; clean leaves them out")
     relations = evaluation.measure_relations(clean, ontology)
     return Evaluated(name, evaluation.measure(scored), evaluation.measure(clean), relations, sentences, seconds)
+
+
+def _texts(documents: Documents, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """Yield ids and texts: those of the source, or of the rows where these have texts and no ids."""
+    if all("documentId" not in row for row in rows):
+        yield from ((_key(row), row["text"]) for row in rows)
+    else:
+        yield from ((each.document_id, each.text) for each in documents)
+
+
+def _key(row: Row) -> str:
+    return str(row["documentId"] if "documentId" in row else row["text"])
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import uuid4
 
 from compat.errors import InvalidInputError, Problem
@@ -42,7 +42,7 @@ FORMATS = {
     ".ttl": "Turtle", ".nt": "N-Triples", ".rdf": "RDF/XML", ".trig": "TriG", ".nq": "N-Quads", ".jsonld": "JSON-LD",
     ".csv": "CSV", ".parquet": "Parquet", ".graphml": "GraphML", ".json": "node-link JSON", ".neo4j.csv": "Neo4j import",
     ".cypher": "Cypher", ".html": "a page to look at", ".svg": "a picture of the 60 most connected entities",
-    ".jsonl": "the documents' texts",
+    ".jsonl": "the documents' texts with their triples",
 }  # fmt: skip
 Rdf = Callable[[MergedGraph, TextIO, bool, bool], int]
 # The writer, and whether it names graphs.
@@ -118,7 +118,7 @@ def _write(graph: MergedGraph, ending: str, files: tuple[Path, ...], options: Op
             with files[1].open("w", encoding="utf-8", errors="replace", newline="\n") as second:
                 return tools.write_neo4j(graph, out, second), "nodes and relationships"
         if ending == ".jsonl":
-            return _write_texts(graph, out), "texts"
+            return _write_rows(graph, out), "texts"
         if ending == ".html":
             from flows.graph import page
 
@@ -132,14 +132,37 @@ def _write(graph: MergedGraph, ending: str, files: tuple[Path, ...], options: Op
         return _TOOLS[ending](graph, out), "nodes and edges"
 
 
-def _write_texts(graph: MergedGraph, out: TextIO) -> int:
-    """Write the texts to which offsets refer, as JSON lines that are a source themselves."""
+def _write_rows(graph: MergedGraph, out: TextIO) -> int:
+    """Write each document's text with its own triples, as JSON lines: a source, and rows to correct and train on.
+
+    A document that failed has no ``triples``, which an empty list would claim to have been looked for.
+    """
+    stated = _triples(graph)
+    following = next(stated, None)
     count = 0
     for batch_id in graph.batch_ids:
         # Ids of documents are a batch's own.
         batch = {} if len(graph.batch_ids) == 1 else {"batchId": batch_id}
         for document in graph.store.request(batch_id).documents:
-            line = {"documentId": document.document_id, "text": document.text, **batch}
+            line: dict[str, Any] = {"documentId": document.document_id, "text": document.text, **batch}
+            if following is not None and following[0] == (batch_id, document.document_id):
+                line["triples"] = following[1]
+                following = next(stated, None)
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def _triples(graph: MergedGraph) -> Iterator[tuple[tuple[str, str], list[dict[str, str]]]]:
+    """Yield each extracted document's key and relations: names as the document has them, the property by its label."""
+    for document, extraction, _ in graph.extractions():
+        names = {each.id: each.name for each in extraction.result.graph.entities}
+        triples = [
+            {
+                "sub": names[each.subject_id],
+                "rel": graph.label(each.predicate_iri),
+                "obj": names[each.object_id] if each.object_id is not None else str(each.literal_value),
+            }
+            for each in extraction.result.graph.relations
+        ]
+        yield (document.batch_id, document.document_id), triples

@@ -10,13 +10,13 @@ from flows.sources.places import address_of, bounded, decoded, place_of
 Row = dict[str, Any]
 
 
-def read_rows(option: str, source: str, key: str) -> list[Row]:
+def read_rows(option: str, source: str, *keys: str) -> list[Row]:
     """Return the rows of a JSON lines file: ``{key, triples: [{sub, rel, obj}]}``, further keys allowed.
 
     Args:
         option: How errors name the file's option.
         source: Its path or URL.
-        key: The key beside ``triples`` that every row has to have: ``text`` or ``documentId``.
+        keys: The keys beside ``triples`` of which every row has to have one: ``text``, ``documentId``.
 
     Raises:
         InvalidInputError: It can't be read, or a line isn't such a row; the error names the line.
@@ -30,19 +30,20 @@ def read_rows(option: str, source: str, key: str) -> list[Row]:
         for number, line in enumerate(bounded(place.label, file), start=1):
             text = decoded(line, place.label, number)
             if text.strip():
-                rows.append(_row(f"{option} {place.label} line {number}", text, key))
+                rows.append(_row(f"{option} {place.label} line {number}", text, keys))
     if not rows:
-        raise invalid(option, address.shown, f"holds no row; write a line {{{key}, triples}} for each text")
+        raise invalid(option, address.shown, f"holds no row; write a line {{{keys[0]}, triples}} for each text")
     return rows
 
 
-def _row(where: str, line: str, key: str) -> Row:
+def _row(where: str, line: str, keys: Sequence[str]) -> Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise invalid(where, line, f"isn't JSON ({error}); correct or remove the line") from None
-    if not isinstance(row, dict) or not isinstance(row.get(key), str) or not isinstance(row.get("triples"), list):
-        raise invalid(where, row, f'write {{"{key}": "…", "triples": [{{"sub": "…", "rel": "…", "obj": "…"}}]}}')
+    named = isinstance(row, dict) and any(isinstance(row.get(key), str) for key in keys)
+    if not named or not isinstance(row.get("triples"), list):
+        raise invalid(where, row, f'write {{"{keys[0]}": "…", "triples": [{{"sub": "…", "rel": "…", "obj": "…"}}]}}')
     for triple in row["triples"]:
         if not isinstance(triple, dict) or not all(isinstance(triple.get(part), str) for part in ("sub", "rel", "obj")):
             raise invalid(where, triple, "a triple has the texts sub, rel (a property's label) and obj; correct it")

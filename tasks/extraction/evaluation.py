@@ -1,7 +1,7 @@
 """How right an extractor's graphs are: measures against triples that people wrote down. Pure functions."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
@@ -32,11 +32,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One document's facts beside the expected triples. ``is_known`` says that its text is one of the training rows'."""
+    """One document's facts beside the expected triples.
+
+    ``is_known`` says that its text is one of the training rows'; ``types`` is what ``types_of`` says of its entities.
+    """
 
     facts: Sequence[Fact]
     expected: frozenset[Triple]
     is_known: bool = False
+    types: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ class Measures:
     """Shares from 0 to 1, over a number of documents.
 
     The official ones are means over documents, of which facts are first left out whose relation the document doesn't
-    expect; the strict ones count every fact of every document.
+    expect; ``considered_precision`` counts the others, of all documents. The strict ones count every fact of every document.
+    ``type_precision`` is over the ``typed`` entities of which an expected triple implies a class.
     """
 
     documents: int
@@ -54,12 +59,15 @@ class Measures:
     official_precision: float
     official_recall: float
     official_f1: float
+    considered_precision: float
     strict_precision: float
     strict_recall: float
     strict_f1: float
     conformance: float
     invented_subjects: float
     invented_objects: float
+    typed: int
+    type_precision: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the measures by their names."""
@@ -120,6 +128,27 @@ def facts_of(graph: KnowledgeGraph, text: str, ontology: Ontology) -> list[Fact]
     return list(found.values())
 
 
+def classes_of(triples: Iterable[Triple], ontology: Ontology) -> dict[str, set[str]]:
+    """Return the classes that expected triples imply for their subjects and objects, by domain and range."""
+    properties = {normal(each.label): each for each in ontology.properties}
+    known = {each.iri for each in ontology.classes}
+    found: dict[str, set[str]] = defaultdict(set)
+    for subject, relation, object_ in triples:
+        if relation in properties:
+            found[subject].update(known.intersection(properties[relation].domains))
+            found[object_].update(known.intersection(properties[relation].ranges))
+    return found
+
+
+def types_of(graph: KnowledgeGraph, classes: Mapping[str, Collection[str]], ontology: Ontology) -> list[bool]:
+    """Return, for each entity of which ``classes`` knows one, whether one of its types is such a class, or above or below one."""
+    return [
+        any(ontology.is_a(type_, iri) or ontology.is_a(iri, type_) for type_ in entity.types for iri in implied)
+        for entity in graph.entities
+        if (implied := classes.get(normal(entity.name)))
+    ]
+
+
 def _is_read(value: str, relation: Relation) -> bool:
     """Whether a normalised literal was read off its evidence: a date by its year, a number by its digits."""
     evidence = "".join(each for each in (relation.evidence.text if relation.evidence else "") if each.isalnum())
@@ -130,10 +159,12 @@ def _is_read(value: str, relation: Relation) -> bool:
 def measure(documents: Collection[Scored]) -> Measures:
     """Return the measures over all of the documents. One that expects nothing counts in the strict ones alone."""
     precision, recall, f1 = [], [], []
+    considered_facts = 0
     for each in documents:
         if each.expected:
             asked = {relation for _, relation, _ in each.expected}
             considered = {fact.triple for fact in each.facts if fact.triple[1] in asked}
+            considered_facts += len(considered)
             right = len(considered & each.expected)
             precision.append(_share(right, len(considered)))
             recall.append(right / len(each.expected))
@@ -141,6 +172,7 @@ def measure(documents: Collection[Scored]) -> Measures:
     facts = [fact for each in documents for fact in each.facts]
     right = sum(fact.triple in each.expected for each in documents for fact in each.facts)
     expected = sum(len(each.expected) for each in documents)
+    types = [is_right for each in documents for is_right in each.types]
     return Measures(
         documents=len(documents),
         expected=expected,
@@ -149,12 +181,15 @@ def measure(documents: Collection[Scored]) -> Measures:
         official_precision=mean(precision) if precision else 0.0,
         official_recall=mean(recall) if recall else 0.0,
         official_f1=mean(f1) if f1 else 0.0,
+        considered_precision=_share(right, considered_facts),
         strict_precision=_share(right, len(facts)),
         strict_recall=_share(right, expected),
         strict_f1=_share(2 * right, len(facts) + expected),
         conformance=_share(sum(fact.conforms for fact in facts), len(facts), nothing=1.0),
         invented_subjects=_share(sum(fact.invented_subject for fact in facts), len(facts)),
         invented_objects=_share(sum(fact.invented_object for fact in facts), len(facts)),
+        typed=len(types),
+        type_precision=_share(sum(types), len(types)),
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,6 +57,15 @@ def read_sentences(chunk: Chunk) -> tuple[Sentence, ...]:
         )
         sentences.append(Sentence(text, start, end, chunk.index, tokens))
     return tuple(sentences)
+
+
+def each_once(by_chunk: Iterable[Sequence[Sentence]]) -> list[Sentence]:
+    """Return the sentences of a document in order, each once though chunks overlap."""
+    found: dict[int, Sentence] = {}
+    for sentences in by_chunk:
+        for sentence in sentences:
+            found.setdefault(sentence.start, sentence)
+    return [found[start] for start in sorted(found)]
 
 
 @lru_cache(maxsize=200_000)

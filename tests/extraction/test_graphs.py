@@ -118,7 +118,7 @@ MORE = f"""{SHIPS}
     [
         ("Per Lind is the son of Olaf Lind.", {("Per Lind", "father", "Olaf Lind")}),
         ("Olaf Lind is the father of Per Lind.", {("Per Lind", "father", "Olaf Lind")}),
-        ("The Quiet Tide is a 1962 book.", {("Quiet Tide", "published", "1962")}),
+        ("The Quiet Tide was published in 1962. It is a book.", {("The Quiet Tide", "published", "1962")}),
         ("The Harrier is a ship developed by Gizmo.", {("Harrier", "developer", "Gizmo")}),
         (
             "The Harrier is a ship built and commanded by Ada Lind.",

@@ -35,7 +35,7 @@ MARROW = "https://example.org/marrow-sound#"
 EVIDENCE, PROVENANCE = (rdflib.URIRef(f"urn:beep:{name}") for name in ("evidence", "provenance"))
 # Nodes, edges between them, and triples of the sample's merged graph: types, labels of things, edges and literals, and the
 # labels of the classes and properties in use.
-NODES, EDGES, TRIPLES = 41, 67, 209
+NODES, EDGES, TRIPLES = 41, 68, 210
 
 
 def written(graph: MergedGraph, folder: Path, ending: str, **options: bool) -> Path:
@@ -117,7 +117,7 @@ def test_every_triple_between_things_has_evidence(graph: MergedGraph, tmp_path: 
 
 def test_own_entities_are_specializations_and_never_the_same(graph: MergedGraph, store: Store, tmp_path: Path) -> None:
     found = dataset(written(graph, tmp_path, ".trig"), ".trig").graph(PROVENANCE)
-    assert len(set(found.subjects(rdflib.PROV.specializationOf))) == 126
+    assert len(set(found.subjects(rdflib.PROV.specializationOf))) == 122
     assert len(set(found.objects(None, rdflib.PROV.specializationOf))) == NODES
     assert len(set(found.objects(None, rdflib.URIRef("https://schema.org/sha256")))) == 25
     assert "sameAs" not in (tmp_path / "graph.trig").read_text(encoding="utf-8")
@@ -168,7 +168,7 @@ def test_the_queries_of_the_guide_have_answers(graph: MergedGraph, tmp_path: Pat
 def test_pandas_reads_statements(graph: MergedGraph, tmp_path: Path, ending: str) -> None:
     file = written(graph, tmp_path, ending)
     frame = pd.read_csv(file) if ending == ".csv" else pd.read_parquet(file)
-    assert len(frame) == 126 + 114
+    assert len(frame) == 122 + 114
     assert frame["canonicalSubjectId"].nunique() == NODES
     assert (frame["kind"] == "relation").sum() == 114
     row = frame[(frame["documentId"] == "tomas-vey") & (frame["predicateLabel"] == "keeper")].iloc[0]

@@ -24,12 +24,12 @@ def shape(graph: MergedGraph) -> tuple[Any, ...]:
     return nodes, edges
 
 
-def test_the_sample_is_41_things_in_three_islands(graph: MergedGraph) -> None:
-    assert (graph.count("node"), graph.own_entities(), graph.count("statement")) == (41, 126, 114)
+def test_the_sample_is_41_things_in_two_islands(graph: MergedGraph) -> None:
+    assert (graph.count("node"), graph.own_entities(), graph.count("statement")) == (41, 122, 114)
     islands = networkx.Graph()
     islands.add_nodes_from(node.number for node in graph.nodes())
     islands.add_edges_from((edge.subject, edge.object) for edge in graph.edges() if edge.object is not None)
-    assert networkx.number_connected_components(islands) == 3
+    assert networkx.number_connected_components(islands) == 2
 
 
 def test_what_is_stored_is_what_is_computed(store: Store, graph: MergedGraph) -> None:
@@ -50,7 +50,7 @@ def test_every_entity_and_mention_leads_to_its_canonical_entity(store: Store) ->
             connection.execute(select(CanonicalMember.canonical_id).where(CanonicalMember.batch_id == "sample")).scalars().all()
         )
         mentions = connection.execute(select(MentionRecord.resolved_entity_id)).scalars().all()
-    assert len(members) == 126
+    assert len(members) == 122
     assert set(members) == known
     assert known <= set(mentions)
 
@@ -68,7 +68,7 @@ def test_a_batch_twice_is_that_batch(store: Store, graph: MergedGraph) -> None:
 
 def test_without_resolution_entities_are_the_documents_own(store: Store) -> None:
     for own in (MergedGraph(store, ["own"]), MergedGraph(store, ["sample"], merge=False)):
-        assert (own.count("node"), own.count("edge"), own.is_merged) == (126, 114, False)
+        assert (own.count("node"), own.count("edge"), own.is_merged) == (122, 114, False)
 
 
 def test_own_entities_of_one_id_in_two_documents_are_two(store: Store) -> None:
@@ -77,7 +77,7 @@ def test_own_entities_of_one_id_in_two_documents_are_two(store: Store) -> None:
 
 def test_a_batch_without_resolution_keeps_its_entities_beside_one_that_is_merged(store: Store) -> None:
     mixed = MergedGraph(store, ["sample", "own"])
-    assert (mixed.count("node"), mixed.is_merged) == (41 + 126, False)
+    assert (mixed.count("node"), mixed.is_merged) == (41 + 122, False)
 
 
 def test_quotes_stand_where_their_offsets_say(store: Store, graph: MergedGraph) -> None:
@@ -129,7 +129,7 @@ def test_a_resume_replaces_what_an_earlier_resolution_came_to(request_of: Any) -
 def test_a_result_and_a_graph_fit_on_a_screen(store: Store) -> None:
     result = store.result("sample")
     assert repr(result) == (
-        "BatchResult(batch_id='sample', total_documents=25, success_count=25, failure_count=0, entity_count=126, "
+        "BatchResult(batch_id='sample', total_documents=25, success_count=25, failure_count=0, entity_count=122, "
         "relation_count=114)"
     )
     assert BatchResult.model_validate_json(result.model_dump_json()) == result
@@ -149,14 +149,14 @@ def test_graph_of_gives_frames_rdf_networkx_and_files(store: Store, tmp_path: An
     view = flows.graph_of("sample")
     entities, relations = view.entities(), view.relations()
     assert len(entities) == 41
-    assert len(relations) == 91
+    assert len(relations) == 92
     assert relations["objectId"].dropna().isin(entities["id"]).all()
     assert entities.loc[entities["name"] == "Port Aldery", "documents"].item() == 9
     network = view.networkx()
     assert (len(network), network.number_of_edges()) == (41, relations["objectId"].notna().sum())
-    assert len(view.rdf().default_graph) == 209
-    assert view.save(tmp_path / "graph.TTL").count == 209
-    assert repr(view) == "<knowledge graph of sample: entities 41 (126 in documents), 91 relations, 25 documents>"
+    assert len(view.rdf().default_graph) == 210
+    assert view.save(tmp_path / "graph.TTL").count == 210
+    assert repr(view) == "<knowledge graph of sample: entities 41 (122 in documents), 92 relations, 25 documents>"
     assert "Port Aldery" in view._repr_html_()
 
 

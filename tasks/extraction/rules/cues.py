@@ -53,8 +53,11 @@ def find_hits(sentence: Sentence, arguments: Sequence[Argument], lexicon: Lexico
     for index, token in enumerate(sentence.tokens):
         before_noun = index in years and index > 0 and sentence.tokens[index - 1].lower in DETERMINERS
         if index not in inside or before_noun:
-            for cue in lexicon.cues.get("<year>" if before_noun else token.stem, ()):
-                places[cue.phrase].append((index, cue))
+            by = index + 1 < len(sentence.tokens) and sentence.tokens[index + 1].lower == "by"
+            keys = ["<year>"] if before_noun else [token.stem, f"{token.stem}+by"] if by else [token.stem]
+            for key in keys:
+                for cue in lexicon.cues.get(key, ()):
+                    places[cue.phrase].append((index, cue))
     hits = []
     for number, found in places.items():
         phrase = lexicon.phrases[number]

@@ -12,6 +12,7 @@ from tasks.extraction.rules.words import (
     COPULAS,
     DETERMINERS,
     FUNCTION_WORDS,
+    IRREGULAR_VERBS,
     KIND_OF_WORD,
     NAME_WORDS,
     PLACE_PREPOSITIONS,
@@ -71,7 +72,9 @@ class Evidence:
             if ontology.is_any(known, wanted):
                 return 1.0
             # The text may be less exact than the ontology: a vessel instead of a ship.
-            return 0.7 if any(ontology.is_a(one, given) for one in wanted for given in known) else 0.0
+            if any(ontology.is_a(one, given) for one in wanted for given in known):
+                return 0.7
+            return 0.5 if any(self._may_be_both(one, given) for one in wanted for given in known) else 0.0
         kinds = self.kinds.get(name)
         wanted_kinds = {kind for iri in wanted for kind in self.lexicon.kinds_below[iri]}
         if not kinds or not wanted_kinds:
@@ -80,8 +83,21 @@ class Evidence:
             return 0.9 if kinds[str(self.kind(name))] >= _SAID else 0.7
         return 0.0 if max(kinds.values()) >= _SAID else 0.3
 
+    def _may_be_both(self, one: str, other: str) -> bool:
+        """Return whether one thing may be of both classes, as a book is a literary work though the ontology doesn't say so."""
+        lexicon = self.lexicon
+        ancestors = lexicon.ontology.class_ancestors
+        return (
+            one in lexicon.kinds
+            and lexicon.kinds[one] == lexicon.kinds.get(other)
+            and not (ancestors.get(one) or ancestors.get(other))
+        )
+
     def narrow(self, name: str, wanted: tuple[str, ...], beside: str | None = None) -> None:
-        """Record the class that an accepted relation implies for a name; of several classes, that of its neighbour on a list."""
+        """Record the class that an accepted relation implies for a name; of several, what it looks like or its neighbour is.
+
+        Where nothing chooses among several, it is the most exact class above all of them, or none.
+        """
         ontology = self.lexicon.ontology
         if not wanted or ontology.is_any(self.classes.get(name, ()), wanted):
             return
@@ -90,15 +106,25 @@ class Evidence:
         kind = self.kind(name)
         # An agent that looks like a person is one, if the ontology has a class for it.
         of_kind = [iri for iri in self.lexicon.roots.get(kind or "", ()) if ontology.is_any([iri], wanted)]
-        self.add_class(name, (*of_kind, *wanted)[0], 0.6)
+        implied = of_kind[:1] or (list(wanted) if len(wanted) == 1 else self._above(wanted))
+        if implied:
+            self.add_class(name, implied[0], 0.6)
+
+    def _above(self, classes: Sequence[str]) -> list[str]:
+        """Return the classes above all of the given ones, the most exact first."""
+        ancestors = self.lexicon.ontology.class_ancestors
+        shared = frozenset.intersection(*(ancestors.get(iri, frozenset()) | {iri} for iri in classes))
+        known = {each.iri for each in self.lexicon.ontology.classes}
+        return sorted(shared & known, key=lambda iri: (-len(ancestors.get(iri, ())), iri))
 
     def types(self, name: str) -> tuple[tuple[str, ...], float]:
         """Return the classes of a name, the surest and most exact first, and the confidence of the first."""
         known = self.classes.get(name, {})
         if not known:
             kind = self.kind(name)
-            general = self.lexicon.class_of_kind(kind) if kind else None
-            return ((general,), 0.5) if general else ((), 0.0)
+            said = kind is not None and self.kinds[name].get(kind, 0.0) >= _SAID
+            general = self.lexicon.class_of_kind(kind) if kind and said else None
+            return ((general,), 0.6) if general else ((), 0.0)
         ontology = self.lexicon.ontology
         exact = [iri for iri in known if not any(other != iri and ontology.is_a(other, iri) for other in known)]
         exact.sort(key=lambda iri: (-known[iri], iri))
@@ -155,10 +181,10 @@ def _from_shape(name: str, evidence: Evidence) -> None:
     if name in evidence.kinds:
         return
     words = name.split()
-    if "of" in words[1:]:
-        words = words[: words.index("of")]  # what follows says whose it is, not what it is
-    for length in range(len(words), 0, -1):
-        # The end of "Gullstone Observatory" says what it is, if the ontology has observatories.
+    end = next((place for place, word in enumerate(words) if place and word in ("of", "for")), len(words))
+    words = words[:end]  # what follows says whose it is, not what it is
+    for length in range(min(len(words), len(name.split()) - 1), 0, -1):
+        # The end of "Gullstone Observatory" says what it is, if the ontology has observatories; "Observatory" names none.
         if _note_class(name, words[-length:], evidence, 0.9):
             return
     # The beginning of "Comet Ilse" does.
@@ -183,7 +209,7 @@ def _from_before(name: str, tokens: Sequence[Token], index: int, evidence: Evide
     elif word in PLACE_PREPOSITIONS:
         evidence.add_kind(name, "place", _PLACED)
     elif word not in PREPOSITIONS and word not in FUNCTION_WORDS and tokens[before].is_word:
-        _note_noun(name, tokens[max(0, before - 3) : before + 1], evidence, last_only=True)
+        _note_noun(name, tokens[max(0, before - 3) : before + 1], evidence)
 
 
 def _from_after(name: str, tokens: Sequence[Token], end: int, evidence: Evidence) -> None:
@@ -194,10 +220,11 @@ def _from_after(name: str, tokens: Sequence[Token], end: int, evidence: Evidence
         begin += 1
     if begin + 1 >= len(tokens):
         return
-    if tokens[begin].lower in ("born", "died"):
+    if "born" in (tokens[begin].lower, tokens[begin + 1].lower) or tokens[begin].lower == "died":
         evidence.add_kind(name, "person", _SAID)
     if tokens[begin].text != "," and tokens[begin].lower not in COPULAS:
         return
+    apposed = tokens[begin].text == ","
     begin += 1
     # "..., a lighthouse on", "is the old ship that": up to the word that ends the noun and its adjectives.
     if tokens[begin].lower not in DETERMINERS:
@@ -205,7 +232,18 @@ def _from_after(name: str, tokens: Sequence[Token], end: int, evidence: Evidence
     stop = begin + 1
     while stop < len(tokens) and stop - begin < 9 and not _ends_noun(tokens[stop]):
         stop += 1
-    _note_noun(name, tokens[begin + 1 : stop], evidence)
+    _note_noun(name, _without_participles(tokens[begin + 1 : stop]), evidence)
+    close = next((index for index in range(stop, min(stop + 9, len(tokens) - 2)) if tokens[index].text == ","), None)
+    if apposed and close and "born" in (tokens[close + 1].lower, tokens[close + 2].lower):
+        evidence.add_kind(name, "person", _SAID)  # "Leonie Falk, a maker of instruments, was born in"
+
+
+def _without_participles(noun: Sequence[Token]) -> Sequence[Token]:
+    """Return a noun without what follows its last word: ``graphic novel written`` is a novel."""
+    stop = len(noun)
+    while stop > 1 and (noun[stop - 1].lower.endswith(("ed", "ly")) or noun[stop - 1].lower in IRREGULAR_VERBS):
+        stop -= 1
+    return noun[:stop]
 
 
 def _ends_noun(token: Token) -> bool:
@@ -213,14 +251,12 @@ def _ends_noun(token: Token) -> bool:
     return not (token.is_word or joins) or token.lower in PREPOSITIONS or token.lower in FUNCTION_WORDS
 
 
-def _note_noun(name: str, noun: Sequence[Token], evidence: Evidence, last_only: bool = False) -> None:
-    """Note what a noun with its adjectives says about a name; the last word counts most."""
+def _note_noun(name: str, noun: Sequence[Token], evidence: Evidence) -> None:
+    """Note what a noun with its adjectives says about a name: its last word does, with those before it."""
     stems = [token.stem for token in noun]
-    shortest = len(stems) - 1 if last_only else 0
-    for stop in range(len(stems), shortest, -1):
-        for start in range(max(0, stop - 4), stop):
-            if _note_class(name, stems[start:stop], evidence, 1.0, stemmed=True):
-                return
+    for start in range(max(0, len(stems) - 4), len(stems)):
+        if _note_class(name, stems[start:], evidence, 1.0, stemmed=True):
+            return
     if noun:
         word = noun[-1].lower
         kind: Kind | None = KIND_OF_WORD.get(word) or ("person" if word.endswith(_PERSON_ENDINGS) else None)
@@ -230,12 +266,17 @@ def _note_noun(name: str, noun: Sequence[Token], evidence: Evidence, last_only: 
 
 def _note_class(name: str, words: Sequence[str], evidence: Evidence, weight: float, stemmed: bool = False) -> bool:
     stems = tuple(words) if stemmed else tuple(stem(word.lower()) for word in words)
-    for label, class_iri in evidence.lexicon.classes.get(stems[0], ()) if stems else ():
+    several = not stemmed and bool(words) and words[-1].endswith("s") and not stems[-1].endswith("s")
+    for label, class_iri in evidence.lexicon.classes.get(stems[0], ()) if stems and not several else ():
         if label == stems:
             evidence.add_class(name, class_iri, weight)
             kind = evidence.lexicon.kinds.get(class_iri)
             if kind:
                 evidence.add_kind(name, kind, _SAID)
+                # A singer is a human, whether the ontology says so or not.
+                general = evidence.lexicon.class_of_kind(kind) if kind == "person" else None
+                if general:
+                    evidence.add_class(name, general, 0.6)
             return True
     return False
 

@@ -1,7 +1,7 @@
 """An extractor of hand-written rules: deterministic and offline; it misses most of what a model would find."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rdflib import XSD
@@ -15,7 +15,11 @@ from tasks.extraction.rules.lexicon import lexicon_of
 from tasks.extraction.rules.mentions import find_mentions, merge_mentions
 from tasks.extraction.rules.references import Reader
 from tasks.extraction.rules.relations import Proposal, deduplicate, propose_relations
-from tasks.extraction.sentences import Sentence, read_sentences
+from tasks.extraction.rules.words import ENGLISH_WORDS
+from tasks.extraction.sentences import Sentence, each_once, read_sentences
+
+# Words in small letters from which on a sentence's language is told, and the least share of English ones.
+_LONG, _ENGLISH = 8, 0.12
 
 
 class RulesExtractor:
@@ -31,11 +35,8 @@ class RulesExtractor:
         ontology = parse_ontology(ontology_content)
         lexicon = lexicon_of(ontology)
         chunks = split(text)
-        by_chunk = [read_sentences(chunk) for chunk in chunks]
-        mentions = merge_mentions(mention for sentences in by_chunk for mention in find_mentions(sentences, lexicon))
-        # Chunks overlap by a sentence; from here on each sentence counts once.
-        sentences = list({sentence.start: sentence for sentences in by_chunk for sentence in reversed(sentences)}.values())
-        sentences.sort(key=lambda sentence: sentence.start)
+        sentences = _in_english(each_once(read_sentences(chunk) for chunk in chunks))
+        mentions = merge_mentions(find_mentions(sentences, lexicon))
         names = link_names(mentions, _words_before(sentences))
         by_start = {name.mention.start_char: name for name in names}
         evidence = gather_evidence(sentences, by_start, lexicon)
@@ -52,6 +53,24 @@ class RulesExtractor:
             clustering_enabled=config.enable_incremental_clustering,
         )
         return ExtractionResult(graph=graph, stats=stats, config=config)
+
+
+def _in_english(sentences: Sequence[Sentence]) -> list[Sentence]:
+    """Return the sentences that the rules can read: the long ones that are English, the short ones of an English document."""
+    counts = [_english_words(sentence) for sentence in sentences]
+    whole = sum(known for known, _ in counts), sum(small for _, small in counts)
+    judged = (each if each[1] >= _LONG else whole for each in counts)
+    # Of a few words nothing can be told.
+    return [
+        sentence for sentence, (known, small) in zip(sentences, judged, strict=True) if small < _LONG or known > small * _ENGLISH
+    ]
+
+
+def _english_words(sentence: Sentence) -> tuple[int, int]:
+    """Return how many words in small letters, or at the beginning, are English for sure, and how many there are."""
+    words = [token for token in sentence.tokens if token.is_word and not token.text[0].isdigit()]
+    small = [token.lower for place, token in enumerate(words) if place == 0 or not token.is_capital]
+    return sum(word in ENGLISH_WORDS for word in small), len(small)
 
 
 def _words_before(sentences: Iterable[Sentence]) -> dict[int, str]:

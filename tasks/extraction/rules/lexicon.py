@@ -46,9 +46,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One label of a property: the weights of its words, which together come to 1, and how it reads."""
+    """One label of a property: the stems of its words, the weights of those that count, which come to 1, and how it reads."""
 
     rule: Rule
+    stems: tuple[str, ...]
     weights: tuple[float, ...]
     voice: Voice
 
@@ -112,13 +113,15 @@ def lexicon_of(ontology: Ontology) -> Lexicon:
         weigh = [
             (0.25 if word in LABEL_KINDS and len(content) > 1 else 1.0) / (1 + 0.2 * (spread[stem(word)] - 1)) for word in content
         ]
-        phrases.append(Phrase(rule, tuple(weight / sum(weigh) for weight in weigh), _voice(words, content, rule)))
+        phrases.append(
+            Phrase(rule, tuple(map(stem, words)), tuple(weight / sum(weigh) for weight in weigh), _voice(words, content, rule))
+        )
         for slot, word in enumerate(content):
             synonyms = SYNONYMS.get(word, "").split()
             for each in synonyms:
                 if each.startswith("~"):
                     cues[stem(each[1:])].append(Cue(len(phrases) - 1, slot, _SYNONYM_STRENGTH, converse=True))
-            strengths = {stem(each): _SYNONYM_STRENGTH for each in synonyms if not each.startswith("~")}
+            strengths = {_cue(each): _SYNONYM_STRENGTH for each in synonyms if not each.startswith("~")}
             strengths |= dict.fromkeys(_verbs(word), 0.95) | {stem(word): 1.0}
             for each, strength in strengths.items():
                 cues[each].append(Cue(len(phrases) - 1, slot, strength))
@@ -218,6 +221,12 @@ def _voice(words: list[str], content: list[str], rule: Rule) -> Voice:
     if len(words) > 1 and words[-1] in LABEL_NOISE:
         return "forward"
     return "agent" if _verbs(content[-1]) or content[-1] in ("author", "creator") else "noun"
+
+
+def _cue(synonym: str) -> str:
+    """Return what a synonym is looked up by: its stem, before a "+by" that has to follow it."""
+    word, plus, by = synonym.partition("+")
+    return f"{stem(word)}{plus}{by}"
 
 
 def _verbs(word: str) -> list[str]:

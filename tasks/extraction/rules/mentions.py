@@ -12,8 +12,11 @@ from tasks.extraction.rules.words import (
     FUNCTION_WORDS,
     IRREGULAR_VERBS,
     KIND_WORDS,
+    MAKING_WORDS,
+    NAME_WORDS,
     NATIONALITIES,
     PREPOSITIONS,
+    TITLED_WORDS,
     TITLES,
 )
 from tasks.extraction.sentences import Sentence, Token
@@ -22,11 +25,13 @@ from tasks.extraction.values import MONTHS, Value, find_values
 MIN_CONFIDENCE = 0.5
 _CONTEXT_CHARS = 40
 
+# Names go on after these with "for": Academy Award for Best Picture.
+_HONOURS = frozenset({"award", "awards", "prize", "medal", "trophy", "oscar"})
 _QUOTES = re.compile(r"[“\"«„]([^“”\"«»„]{2,80}?)[”\"»“]")
 
 
 def find_mentions(sentences: Sequence[Sentence], lexicon: Lexicon) -> list[Mention]:
-    """Return every mention in the sentences of one chunk, in order; they may overlap (``merge_mentions`` chooses).
+    """Return every mention in the sentences of a document, in order; they may overlap (``merge_mentions`` chooses).
 
     Runs of capitals with connectors, names that begin with a number, quotations, the capitalised text before the first
     copula, and the labels of the ontology's individuals. Confidence from 0 to 1.
@@ -91,19 +96,73 @@ def _runs(tokens: Sequence[Token], values: Sequence[Value]) -> list[tuple[int, i
                 last = index
             elif token.text == "." and len(tokens[index - 1].text) <= 2 and index - 1 == last and _capital_at(tokens, index + 1):
                 pass  # an initial, or St. and Dr.
-            elif token.text.isdigit() and index == last + 1 and token.start not in dates:
-                last = index
+            elif token.text.isdigit() and index == last + 1 and (token.start not in dates or _ends_subject(tokens, index)):
+                last = index  # a number, or a year that no date can be: "NGC 1892 is"
+            elif _continues(tokens, last, index):
+                pass  # "DC/OS", "Academy Award for Best Picture"
             elif not (token.lower in CONNECTORS and index - last <= 2 and _capital_at(tokens, index + 1, over=CONNECTORS)):
                 break
             index += 1
         index = last + 1
-        opens = not any(token.is_word for token in tokens[:first])
-        while first < last and (_is_title(tokens, first, last) or (opens and tokens[first].lower in FUNCTION_WORDS)):
-            first += 1
-            if tokens[first].text == "." and first < last:
-                first += 1
-        runs.append((first, last))
+        runs.append((_first_of_name(tokens, first, last), last))
     return runs
+
+
+def _first_of_name(tokens: Sequence[Token], first: int, last: int) -> int:
+    """Return where the name in a run of capitals begins: after a title, and after what is a capital only in its place."""
+    opens = not any(token.is_word for token in tokens[:first])
+    if opens and tokens[first].lower in ("the", "a", "our") and _is_work(tokens, last + 1):
+        return first  # "The Crossroad is a film" names it with its article
+    while first < last:
+        small = opens and tokens[first].lower in FUNCTION_WORDS
+        if small and tokens[first].lower not in DETERMINERS and _is_small_capital(tokens[first + 1]):
+            return first  # "This One Summer": two such capitals are a title's
+        if not small and (not _is_title(tokens, first, last) or (opens and tokens[first].lower in NATIONALITIES)):
+            return first
+        determiner = tokens[first].lower in DETERMINERS
+        first += 1
+        if tokens[first].text == "." and first < last:
+            first += 1
+        if determiner and _is_small_capital(tokens[first]):
+            return first  # "The Three Pigs"
+    return first
+
+
+def _is_small_capital(token: Token) -> bool:
+    return token.is_capital and token.lower in FUNCTION_WORDS
+
+
+def _ends_subject(tokens: Sequence[Token], index: int) -> bool:
+    return index + 1 < len(tokens) and tokens[index + 1].lower in COPULAS
+
+
+def _is_work(tokens: Sequence[Token], begin: int) -> bool:
+    """Return whether what follows a name says that it is a work with a title: ``is a film``, ``was illustrated by``."""
+    begin = _past_brackets(tokens, begin)
+    if begin + 1 >= len(tokens) or (tokens[begin].lower not in COPULAS and tokens[begin].text != ","):
+        return False
+    if any(token.lower in MAKING_WORDS for token in tokens[begin + 1 : begin + 3]):
+        return True
+    noun: list[Token] = []
+    for token in tokens[begin + 1 : begin + 14]:
+        if token.lower in PREPOSITIONS or not (token.is_word or token.text in "-'’" or token.lower in ("'s", "’s")):
+            break
+        noun.append(token)
+    return any(token.lower in TITLED_WORDS for token in noun)
+
+
+def _past_brackets(tokens: Sequence[Token], begin: int) -> int:
+    if begin < len(tokens) and tokens[begin].text == "(":
+        while begin < len(tokens) and tokens[begin].text != ")":
+            begin += 1
+        return begin + 1
+    return begin
+
+
+def _continues(tokens: Sequence[Token], last: int, index: int) -> bool:
+    token = tokens[index]
+    slash = token.text == "/" and token.start == tokens[last].end
+    return (slash or (token.lower == "for" and tokens[last].lower in _HONOURS)) and _capital_at(tokens, index + 1)
 
 
 def _begins_name(tokens: Sequence[Token], index: int, dates: set[int]) -> bool:
@@ -122,9 +181,12 @@ def _capital_at(tokens: Sequence[Token], index: int, over: frozenset[str] = froz
 
 
 def _is_title(tokens: Sequence[Token], first: int, last: int) -> bool:
-    """``Captain`` and ``Dr`` before any name, ``Astronomer`` and ``Danish`` before a full one."""
+    """``Captain`` and ``Dr`` before any name, ``Astronomer`` and ``Danish`` before a full one of a person."""
     word = tokens[first].lower
-    return word in TITLES or (last - first > 1 and (word in KIND_WORDS["person"] or word in NATIONALITIES))
+    full = last - first > 1 and not any(
+        token.lower in NAME_WORDS or token.lower in CONNECTORS for token in tokens[first : last + 1]
+    )
+    return word in TITLES or (full and (word in KIND_WORDS["person"] or word in NATIONALITIES))
 
 
 def _is_name(tokens: Sequence[Token], run: tuple[int, int], small: set[str]) -> bool:
@@ -166,9 +228,10 @@ def _before_copula(tokens: Sequence[Token]) -> tuple[int, int, float] | None:
     # "The Tern and the Sula are" names two, "Salt and Sorrow is" one.
     several = tokens[end].lower not in ("is", "was") and any(token.lower == "and" for token in inner)
     titled = tokens[first].is_capital and not several and all(_in_title(token) for token in inner)
-    return (
-        (tokens[0].start, tokens[end - 1].end, 0.82) if inner and titled and tokens[first].lower not in FUNCTION_WORDS else None
-    )
+    if not (inner and titled) or (tokens[first].lower in FUNCTION_WORDS and not (first == 0 and _is_small_capital(tokens[1]))):
+        return None
+    begin = first if tokens[0].lower == "the" and not _is_work(tokens, end) else 0
+    return tokens[begin].start, tokens[end - 1].end, 0.82
 
 
 def _in_title(token: Token) -> bool:

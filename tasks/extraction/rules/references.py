@@ -1,11 +1,11 @@
 """The arguments of a sentence: its names and values, and what pronouns and descriptions such as ``the ship`` refer to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from tasks.extraction.rules.cues import Argument
 from tasks.extraction.rules.entities import Evidence, Name
-from tasks.extraction.rules.words import POSSESSIVES, PREPOSITIONS, PRONOUNS
-from tasks.extraction.sentences import Sentence
+from tasks.extraction.rules.words import FUNCTION_WORDS, LEADING, POSSESSIVES, PREPOSITIONS, PRONOUNS, SUBJECT_PRONOUNS
+from tasks.extraction.sentences import Sentence, Token
 from tasks.extraction.values import find_values
 
 # A description may refer back over this many names, so that a sentence costs no more in a long document.
@@ -41,6 +41,8 @@ class Reader:
             ),
             None,
         )
+        if arguments and _begins_with_noun(tokens[: arguments[0].first]):
+            subject = None  # "The journal was": what is meant isn't known
         return tuple(arguments), subject
 
     def remember(self, arguments: tuple[Argument, ...], subject: str | None) -> None:
@@ -71,6 +73,7 @@ class Reader:
                 yield Argument(name.canonical, index, last, token.start, end, possessive=owner)
             elif (role := PRONOUNS.get(token.lower)) and (topic := self._topics.get(role) or self._she_who_sails(token.lower)):
                 owner = token.lower in POSSESSIVES
+                topic = self._owner(topic, tokens[index + 1 : index + 2]) if owner else topic
                 yield Argument(topic, index, index, token.start, token.end, possessive=owner, spoken=False)
             elif token.lower == "the" and (described := self._described(sentence, index)):
                 topic, last = described
@@ -82,6 +85,18 @@ class Reader:
     def _she_who_sails(self, pronoun: str) -> str | None:
         """Return whether "she" may be a ship: if no person was mentioned."""
         return self._topics.get("thing") if pronoun in ("she", "her") else None
+
+    def _owner(self, topic: str, noun: Sequence[Token]) -> str:
+        """Return who has what the noun says: the topic, or else the latest name that the noun's property is for."""
+        lexicon = self._evidence.lexicon
+        cues = lexicon.cues.get(noun[0].stem, ()) if noun else ()
+        rules = [
+            lexicon.phrases[cue.phrase].rule for cue in cues if cue.strength == 1 and len(lexicon.phrases[cue.phrase].stems) == 1
+        ]
+        domains = tuple(dict.fromkeys(iri for rule in rules for iri in rule.property.domains))
+        if not domains or self._evidence.fit(topic, domains) > 0:
+            return topic
+        return next((name for name in reversed(self._recent) if self._evidence.fit(name, domains) == 1), topic)
 
     def _described(self, sentence: Sentence, index: int) -> tuple[str, int] | None:
         """Return the latest name that ``the ship`` or ``the society`` may refer to, and the last token of the description."""
@@ -101,3 +116,13 @@ class Reader:
             if " " in name and name.rpartition(" ")[2].lower() == tokens[index + 1].lower:
                 return name, index + 1
         return None
+
+
+def _begins_with_noun(before: Sequence[Token]) -> bool:
+    """Return whether the words before a sentence's first name are its subject, and not only the kind of what is named."""
+    if not before:
+        return False
+    if before[0].lower in SUBJECT_PRONOUNS:
+        return True
+    kind = all(token.is_word and token.lower not in FUNCTION_WORDS | PREPOSITIONS for token in before[1:])
+    return before[0].lower in LEADING and len(before) > 1 and not kind

@@ -7,15 +7,16 @@ from itertools import product
 
 from rdflib import XSD
 
+from tasks.extraction.rules.certainty import is_sure
 from tasks.extraction.rules.cues import Argument, Hit, find_hits
 from tasks.extraction.rules.entities import Evidence
+from tasks.extraction.rules.scenes import Scene
 from tasks.extraction.rules.words import COPULAS, DETERMINERS, IRREGULAR_VERBS, PREPOSITIONS
 from tasks.extraction.sentences import Sentence, Token
 from tasks.extraction.values import literal_as
 
 MIN_CONFIDENCE = 0.5
-# Arguments tried on each side of a cue, and members of a list: a long sentence must not cost more than its length.
-_NEAREST = 4
+# Members of a list that are read: a long sentence must not cost more than its length.
 _LIST = 20
 _AND = ("and", "&", "or")
 
@@ -47,34 +48,6 @@ class _Candidate:
     hit: Hit
 
 
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """A sentence with its arguments in order, the token that each begins at, and the one that the sentence is about."""
-
-    sentence: Sentence
-    arguments: Sequence[Argument]
-    firsts: Sequence[int]
-    about: Argument | None
-    evidence: Evidence
-
-    def before(self, index: int) -> list[Argument]:
-        """Return the nearest arguments before a token, and the one that the sentence is about."""
-        at = bisect_left(self.firsts, index)
-        near = list(self.arguments[max(0, at - _NEAREST) : at])
-        distant = self.about is not None and near and self.about.first < near[0].first
-        return [self.about, *near] if distant and self.about else near
-
-    def after(self, index: int) -> list[Argument]:
-        """Return the nearest arguments after a token."""
-        at = bisect_left(self.firsts, index + 1)
-        return list(self.arguments[at : at + _NEAREST])
-
-    def at(self, index: int) -> Argument | None:
-        """Return the argument that begins at a token."""
-        at = bisect_left(self.firsts, index)
-        return self.arguments[at] if at < len(self.firsts) and self.firsts[at] == index else None
-
-
 def propose_relations(
     sentence: Sentence, arguments: Sequence[Argument], subject: str | None, evidence: Evidence
 ) -> list[Proposal]:
@@ -86,7 +59,7 @@ def propose_relations(
     if len(arguments) < 2:
         return []
     about = next((argument for argument in arguments if argument.name == subject), None)
-    scene = _Scene(sentence, arguments, [argument.first for argument in arguments], about, evidence)
+    scene = Scene(sentence, arguments, [argument.first for argument in arguments], about, evidence)
     candidates = [candidate for hit in find_hits(sentence, arguments, evidence.lexicon) for candidate in _candidates(hit, scene)]
     candidates.sort(key=lambda each: (-each.score, each.one.first, each.other.first, each.hit.phrase.rule.property.iri))
     used: dict[tuple[int, int], Hit] = {}
@@ -132,7 +105,7 @@ def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
     return list(best.values())
 
 
-def _candidates(hit: Hit, scene: _Scene) -> Iterator[_Candidate]:
+def _candidates(hit: Hit, scene: Scene) -> Iterator[_Candidate]:
     """Yield the pairs that a phrase may relate, scored by how clear it is, how well the types fit, and how near they are."""
     tokens = scene.sentence.tokens
     rule = hit.phrase.rule
@@ -153,11 +126,17 @@ def _candidates(hit: Hit, scene: _Scene) -> Iterator[_Candidate]:
         if ones is right and one.first and tokens[one.first - 1].lower in PREPOSITIONS:
             near_one *= 0.75  # "built three of the lights of Marrow Sound" doesn't say who built the sound
         for other in others:
-            if other.name == one.name or not _wanted(other, hit) or not _joins(one, hit, other, scene):
+            if (
+                other.name == one.name
+                or other.possessive
+                or scene.describes(other)
+                or not _wanted(other, hit)
+                or not _joins(one, hit, other, scene)
+            ):
                 continue
             other_fit = 1.0 if rule.literal or other.value is not None else scene.evidence.fit(other.name, rule.property.ranges)
             score = hit.strength * (0.5 + 0.25 * fit + 0.25 * other_fit) * near_one * _nearness(hit, other, tokens)
-            if other_fit and score >= MIN_CONFIDENCE:
+            if other_fit and score >= MIN_CONFIDENCE and is_sure(one, fit, hit, other, other_fit, scene):
                 yield _Candidate(min(score, 1.0), one, other, hit)
 
 
@@ -189,7 +168,7 @@ def _sides(
     return (right, left) if passive and verb else (left, right)
 
 
-def _joins(one: Argument, hit: Hit, other: Argument, scene: _Scene) -> bool:
+def _joins(one: Argument, hit: Hit, other: Argument, scene: Scene) -> bool:
     """Return whether the word is more than a lone comma or preposition, or one that joins the two.
 
     ``Sudbury, Ontario``; ``Kelder Boatyard in Port Aldery``; ``Gannet Light is a lighthouse on Torsay``.
@@ -241,7 +220,7 @@ def _fits(one: Argument, other: Argument, hit: Hit, evidence: Evidence) -> bool:
     )
 
 
-def _listed(argument: Argument, hit: Hit, scene: _Scene) -> list[Argument]:
+def _listed(argument: Argument, hit: Hit, scene: Scene) -> list[Argument]:
     """Return the other arguments on the same list, on the same side of the phrase: ``Ada Lind, Per Holm and Ines Aldana``."""
     tokens = scene.sentence.tokens
     at = bisect_left(scene.firsts, argument.first)
@@ -275,7 +254,10 @@ def _list_words(between: Sequence[Token]) -> set[str]:
     if not words or len(words) > 3 or words[0].lower not in (",", *_AND):
         return set()
     rest = [token for token in words[1:] if token.lower not in _AND]
-    if any(not token.is_word or token.lower in PREPOSITIONS or token.lower in COPULAS for token in rest):
+    if any(
+        not token.is_word or token.lower in PREPOSITIONS or token.lower in COPULAS or token.lower.endswith(("ed", "ing", "s"))
+        for token in rest
+    ):
         return set()
     return {token.lower for token in words}
 

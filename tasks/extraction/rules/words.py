@@ -26,6 +26,12 @@ FUNCTION_WORDS = _words(
     furthermore therefore thus hence instead together originally currently born"""
 )
 
+# Words by which a sentence is known to be English; those that other languages have too aren't among them.
+ENGLISH_WORDS = _words(
+    """the and of to by for from with at is was are were been which who whose that this his he she it its their they them has had
+    be not or but into during when where while after before about under made born"""
+)
+
 PREPOSITIONS = _words(
     """at by for from in into of off on onto to under with within near during since until between against across over about
     around inside outside beside behind after before through along"""
@@ -33,6 +39,9 @@ PREPOSITIONS = _words(
 COPULAS = _words("is was are were be been being became becomes remains remained")
 DETERMINERS = _words("a an the")
 POSSESSIVES = _words("his her its")
+# What a sentence may begin with whose subject is no name: "This was the first", "The series was".
+SUBJECT_PRONOUNS = _words("this that it they there he she we i these those")
+LEADING = _words("the a an this that these those its his her their both all some many several")
 PRONOUNS = {"he": "person", "she": "person", "his": "person", "her": "person", "it": "thing", "its": "thing"}
 TITLES = _words(
     """mr mrs ms miss dr prof professor sir dame captain admiral commodore colonel lieutenant sergeant president chancellor
@@ -72,6 +81,11 @@ KIND_WORDS: dict[Kind, frozenset[str]] = {
     "date": _words("date time year day month period century era"),
     "number": _words("number quantity amount count integer figure"),
 }
+# What has a title, whose article belongs to it, and how such things are made.
+TITLED_WORDS = (KIND_WORDS["work"] - _words("newspaper magazine journal report map chart")) | _words(
+    "anime cartoon comedy drama musical comic story tale serial documentary short sequel trilogy ep"
+)
+MAKING_WORDS = _words("written illustrated directed released published animated composed filmed sung recorded")
 GENERAL_LABELS = _words("person human place location organization organisation work event")
 KIND_OF_WORD: dict[str, Kind] = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 
@@ -90,7 +104,7 @@ LABEL_NOISE = _words("has have is was are be a an the of by in at on to for from
 # Words of a label that tell the kind of value, not what the property is about: they count for little.
 LABEL_KINDS = _words(
     """date time year point place location name number entity administrative territorial human person item value
-    used"""
+    used member"""
 )
 DATE_WORDS = _words("date year time inception birthday born founded dissolved")
 NUMBER_WORDS = _words(
@@ -99,7 +113,8 @@ NUMBER_WORDS = _words(
 )
 
 # Synonyms in a text for a word of a label; after ~ those that say the reverse ("the son of" a father).
-# <year> stands for a year before a noun: "a 1962 song". A lone comma or preposition counts only between two names.
+# <year> stands for a year before a noun ("a 1962 song"), +by for a following "by".
+# A lone comma or preposition counts only between two names.
 SYNONYMS: dict[str, str] = {
     "birth": "born",
     "death": "died dies killed",
@@ -118,7 +133,8 @@ SYNONYMS: dict[str, str] = {
     "dissolved": "dissolved abolished disbanded closed",
     "built": "constructed erected construction builder completed",
     "creator": "created invented made",
-    "author": "wrote written novelist",
+    "author": "wrote written novelist novel+by book+by story+by poem+by",
+    "director": "film+by",
     "screenwriter": "wrote written",
     "lyrics": "wrote written",
     "lyricist": "wrote written",
@@ -126,7 +142,7 @@ SYNONYMS: dict[str, str] = {
     "written": "wrote author",
     "writer": "wrote written",
     "cast": "starring stars starred played featuring features",
-    "performer": "sung performed recorded sang",
+    "performer": "sung performed recorded sang song+by album+by single+by",
     "located": "situated lies stands located in at on ,",
     "location": "located situated lies stands in at on ,",
     "educated": "studied graduated attended graduate educated degree",
@@ -167,7 +183,7 @@ SYNONYMS: dict[str, str] = {
 PLACE_PREPOSITIONS = _words("in at near")
 IRREGULAR_VERBS = _words(
     """built wrote made won led drew kept held sang sung found founded ran met bought sold taught lost gave took
-    drawn written known shown grew grown flown flew"""
+    drawn written known shown grew grown flown flew lit"""
 )
 NATIONALITIES = _words(
     """american argentine australian austrian belgian brazilian british bulgarian canadian chilean chinese colombian croatian

@@ -1,0 +1,75 @@
+"""Which pairs of names a phrase relates for certain: where the rules would guess, they say nothing."""
+
+from collections.abc import Sequence
+
+from tasks.extraction.rules.cues import Argument, Hit
+from tasks.extraction.rules.scenes import Scene
+from tasks.extraction.rules.words import COPULAS, IRREGULAR_VERBS, PREPOSITIONS
+from tasks.extraction.sentences import Token
+
+# From this fit on a text says that a name is of a class.
+_KNOWN = 0.9
+# A phrase of this strength has all of its own words.
+_FULL = 0.95
+
+
+def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: float, scene: Scene) -> bool:
+    """Return whether a pair stands as those do that were mostly right on real sentences; what isn't sure isn't said.
+
+    The phrase stands between the two. Where the text doesn't say what both are, the sentence is about the one, no other
+    name stands between, and the phrase is a verb with "by", a verb with a date, or a noun before the other.
+    """
+    wants = hit.phrase.rule.wants
+    ends = (other, one) if hit.converse else (one, other)
+    if wants == "entity" and _is_of(ends[0], hit, ends[1], scene.sentence.tokens):
+        return True
+    if (one.first < hit.first) == (other.first < hit.first) and not one.possessive and wants == "entity":
+        return False
+    tokens = scene.sentence.tokens
+    known, other_known = fit >= _KNOWN, other_fit >= _KNOWN
+    about = one.name == (scene.about.name if scene.about else None) or one.possessive or not one.spoken
+    between, other_between = scene.between(one, hit), scene.between(other, hit)
+    word = tokens[hit.last].lower
+    verb = word.endswith("ed") or word in IRREGULAR_VERBS or word == "born"
+    if known and other_known and wants == "entity":
+        return between + other_between <= (2 if about else 1)
+    before = [token.lower for token in tokens[max(0, hit.first - 2) : hit.first] if token.lower not in COPULAS]
+    coordinated = verb and before[-1:] in (["and"], [","])
+    if verb and hit.phrase.voice == "agent" and other is scene.about and other.last + 1 == hit.first:
+        return known and not between  # "Ada Lind built the schooner Harrier"
+    if not about or (between and not known and not coordinated):
+        return False
+    if wants in ("date", "number"):
+        return (verb or (known and wants == "number")) and other_between <= known
+    if other_between:
+        return False
+    if one.possessive and not verb:
+        return hit.strength >= _FULL
+    if hit.phrase.voice == "agent" and verb:
+        return known or "by" in [token.lower for token in tokens[hit.last + 1 : hit.last + 4]]
+    if hit.phrase.voice == "agent" and tokens[hit.last + 1].lower == "by":
+        return True  # "a novel by"
+    if word.endswith("ing") and other.first == hit.last + 1:
+        return True  # "starring Ada Lind"
+    if verb and known and other.first == hit.last + 2 and tokens[hit.last + 1].lower in PREPOSITIONS:
+        return True  # "born in Kelder Haven"
+    lone = hit.first == hit.last and word in PREPOSITIONS
+    return (known and (lone or _is_verbatim(hit, tokens))) or (other_known and hit.phrase.voice == "noun" and not verb)
+
+
+def _is_verbatim(hit: Hit, tokens: Sequence[Token]) -> bool:
+    """Return whether the text has the label's words in a row, small ones too: ``born in``."""
+    stems = hit.phrase.stems
+    starts = range(max(0, hit.first - 2), hit.first + 1)
+    return len(stems) > 1 and any(tuple(each.stem for each in tokens[at : at + len(stems)]) == stems for at in starts)
+
+
+def _is_of(one: Argument, hit: Hit, other: Argument, tokens: Sequence[Token]) -> bool:
+    """Return whether it says ``Ada Lind is the captain of the Harrier``, or ``The captain of the Harrier is Ada Lind``."""
+    owned = [token.lower for token in tokens[hit.last + 1 : one.first]]
+    if not (hit.converse or hit.strength >= _FULL) or owned[:1] != ["of"] or len(owned) > 3:
+        return False
+    ahead = other.last < hit.first
+    between = tokens[other.last + 1 : hit.first] if ahead else tokens[one.last + 1 : other.first]
+    joined = bool(between) and ((ahead and between[0].text == ",") or between[0].lower in COPULAS)
+    return joined and len(between) < 5 and all(token.is_word and token.lower not in PREPOSITIONS for token in between[1:])
