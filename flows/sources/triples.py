@@ -38,7 +38,7 @@ def read_rows(option: str, source: str, *keys: str) -> list[Row]:
 
 def _row(where: str, line: str, keys: Sequence[str]) -> Row:
     try:
-        row = json.loads(line)
+        row: Row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise invalid(where, line, f"isn't JSON ({error}); correct or remove the line") from None
     named = isinstance(row, dict) and any(isinstance(row.get(key), str) for key in keys)
