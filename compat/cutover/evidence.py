@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from compat.contracts import utc_now
 from compat.cutover import figures, record
@@ -51,6 +51,12 @@ class OfRisk:
     figures: tuple[Figure, ...]
     verdict: Verdict
     reason: str
+
+    @property
+    def tested(self) -> str:
+        """What its tests came to, counted: ``3 passed``, or ``2 passed, 1 not run``."""
+        counts = Counter(test.outcome for test in self.tests)
+        return ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome) if counts[outcome])
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def gathered(main: Store, shadows: Store, min_batches: int, max_age: str, junit:
         runtimes=runtimes,
         pairs={batch_id: (legacy[batch_id], shadow[batch_id]) for batch_id in legacy.keys() & shadow.keys()},
         drills=tuple(record.changes(main.database, None, "drill")),
-        changes=tuple(record.changes(main.database, 10, "set", "promote", "demote", "restore")),
+        changes=tuple(record.changes(main.database, 10, *record.CHANGING)),
         tested_at=tested_at,
     )
 

@@ -76,9 +76,10 @@ def drills(evidence: Evidence) -> str:
         return "No drill is on record; hold one: knowledge-batch cutover drill"
     good = sum(bool(drill.details and drill.details["is_good"]) for drill in evidence.drills)
     newest = age_of(evidence.drills[0].created_at, evidence.at)
-    spread = f"{times[0]:.2f} s at least, {median(times):.2f} s in the middle, {times[-1]:.2f} s at most"
-    held = f"{len(times)} drills, the newest {newest}; {good} with 0 lost, 0 served twice and old readers right"
-    return f"{held}. To legacy: {spread}."
+    spread = f"least {times[0]:.2f} s, median {median(times):.2f} s, greatest {times[-1]:.2f} s"
+    count = "1 drill" if len(times) == 1 else f"{len(times)} drills"
+    held = f"{count}, the newest {newest}; {good} with 0 lost, 0 served twice and old readers right"
+    return f"{held}. Time to legacy: {spread}."
 
 
 def _versions(evidence: Evidence) -> list[str]:

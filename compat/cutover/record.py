@@ -18,6 +18,8 @@ from compat.store.schema import IN_FLIGHT, CutoverRecord, Switch
 from compat.store.sql import insert_if_new, upsert
 
 Action = Literal["set", "promote", "demote", "restore", "drill"]
+# Those that change who serves; a drill is on record and changes nothing.
+CHANGING: tuple[Action, ...] = ("set", "promote", "demote", "restore")
 # The names of the stored switches beside those of the ramp.
 MODE = "mode"
 DEMOTION = "demotion"
@@ -60,11 +62,18 @@ class Change:
         return {**vars(self), "details": dict(self.details) if self.details else None, "created_at": moment}
 
     def __str__(self) -> str:
+        if self.action == "drill" and self.details:
+            end = "no batch lost, none served twice" if self.details["is_good"] else "failed"
+            return f"drill: {end}; to legacy in {self.details['seconds_to_legacy']:.2f} s; this service was not touched"
+        mode = "" if self.mode is None else f" {self.mode}"
         share = "" if self.percent is None else f" for {self.percent:g} % of batches"
         whose = "" if self.organization is None else f" of organization {self.organization}"
+        if self.mode == Mode.LEGACY and self.percent == 0 and self.organization is not None:
+            # The engine's share is what is stored; a reader would take it for legacy's.
+            share, whose = "", f" for organization {self.organization}"
         past = " past the gate" if self.is_override else ""
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.action}{past}{'' if self.mode is None else f' {self.mode}'}{share}{whose}{why}"
+        return f"{self.action}{mode}{share}{whose}{past}{why}"
 
 
 def operator() -> str:

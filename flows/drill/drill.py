@@ -114,7 +114,7 @@ def hold(name: str, folder: Path, say: Callable[[str], None]) -> Drill:
         _wait_for_callers(at_work, folder, "batches in the engine")
         phase("engine", "all to the engine")
 
-        injected, demoted, ended = _diverge(store, at_work, name, folder)
+        injected, demoted, ended = _diverge(store, at_work, name, folder, lambda text: say(f"{name}: {text}"))
         phase("demotion", f"demoted after {demoted - injected:.2f} s, all in legacy after {ended - injected:.2f} s")
         _wait_for_callers(at_work, folder, "batches in legacy")
         phase("legacy", "callers go on in legacy")
@@ -183,7 +183,7 @@ def _wait_for_callers(at_work: Callers, folder: Path, what: str) -> None:
     wait_until(lambda: len([each for each in at_work.since(now) if "-caller" in each]) >= SEEN, what, folder)
 
 
-def _diverge(store: Store, at_work: Callers, name: str, folder: Path) -> tuple[float, float, float]:
+def _diverge(store: Store, at_work: Callers, name: str, folder: Path, say: Callable[[str], None]) -> tuple[float, float, float]:
     """Let a batch of the engine go wrong, and wait for legacy. Return the moments of the divergence, the demotion and its end.
 
     What is changed is the count of attempts at a document, which no old reader reads: as if a second owner had tried it.
@@ -200,6 +200,7 @@ def _diverge(store: Store, at_work: Callers, name: str, folder: Path) -> tuple[f
             return connection.execute(query).scalar() is not None and bool(store.batch(long).finished_documents)
 
     wait_until(is_extracted, "the first documents of the batch that diverges", folder)
+    say("a divergence is injected; the demotion that follows is the drill's own")
     injected = time.monotonic()
     with store.database.write() as connection:
         connection.execute(update(DocumentOutcome).where(first).values(attempts=DocumentOutcome.attempts + 1))

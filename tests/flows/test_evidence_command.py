@@ -64,7 +64,7 @@ def test_each_verdict_comes_from_rows_reports_and_tests(
     assert found.agreement["R1"] == (1, 0)
     assert list(found.pairs) == ["compared"]
     assert {runtime.name: runtime.attempts for runtime in found.runtimes}["engine (shadow)"] == {1: 1, 4: 8}
-    assert {test.outcome for risk in found.risks for test in risk.tests} == {"not run"}
+    assert {risk.tested for risk in found.risks} == {"2 not run", "3 not run"}
     # What speaks against a risk is seen, whatever was seen before.
     with store.database.write() as connection:
         connection.execute(text("UPDATE knowledge_workflow_activity SET status = 'completed'"))
@@ -75,7 +75,10 @@ def test_each_verdict_comes_from_rows_reports_and_tests(
     assert verdicts(tested)["R6"] == "contradicted"
     assert tested.tested_at == "2026-11-26T01:00:00+00:00"
     report.write_text(JUNIT.format(failure=""), encoding="utf-8")
-    [passed] = [test for risk in gathered(report).risks for test in risk.tests if test.outcome == "passed"]
+    [(passed, counted)] = [
+        (test, risk.tested) for risk in gathered(report).risks for test in risk.tests if test.outcome == "passed"
+    ]
+    assert counted == "1 passed, 1 not run"
     assert passed.name == "tests/compat/test_errors.py::test_an_error_comes_back_from_the_store_as_itself"
 
 
@@ -89,8 +92,9 @@ def test_a_page_has_the_plots_the_figures_and_the_drills(environment: pytest.Mon
     for label in ("agreement by risk", "attempts by runtime", "time to serve in both runtimes"):
         assert f'aria-label="{label}"' in html
     assert "<i>why" not in html
-    assert "1 drills, the newest 0 s ago; 1 with 0 lost, 0 served twice and old readers right. To legacy: 2.50 s at least" in html
-    assert "promote past the gate engine for 5 % of batches" in markdown
+    assert "1 drill, the newest 0 s ago; 1 with 0 lost, 0 served twice and old readers right." in html
+    assert "Time to legacy: least 2.50 s" in html
+    assert "promote engine for 5 % of batches past the gate" in markdown
     assert "| documents extracted | 1 | 0 s ago | knowledge" in markdown
     assert json.loads(json.dumps(found.to_dict()))["risks"][0]["risk"] == "R1"
 

@@ -71,7 +71,9 @@ def test_a_mode_for_everybody_ends_every_ramp(run: Run) -> None:
 
 
 def test_promoting_needs_a_go_or_a_reason_that_is_kept(run: Run) -> None:
-    with pytest.raises(CutoverRefusedError, match=r"R1 not enough: 50 more batches wanted.*--override REASON") as refused:
+    with pytest.raises(
+        CutoverRefusedError, match=r"R1, R2, R3, R4, R7 not enough: 50 more batches wanted.*--override REASON"
+    ) as refused:
         run("promote")
     assert refused.value.exit_code == 2
     assert Store.from_settings().switches() == {}
@@ -83,7 +85,19 @@ def test_promoting_needs_a_go_or_a_reason_that_is_kept(run: Run) -> None:
     assert (oldest.is_override, oldest.made_by) == (True, record.operator())
     assert oldest.details is not None
     assert oldest.details["verdict"] == "not enough"
-    assert "promote past the gate engine for 5 % of batches: the pilot was agreed" in run("history")
+    assert "promote engine for 5 % of batches past the gate: the pilot was agreed" in run("history")
+
+
+def test_the_record_says_whose_batches_stay_behind_and_what_a_drill_came_to(run: Run) -> None:
+    run("set", "legacy", "--organization", "careful")
+    drilled = {"is_good": True, "seconds_to_legacy": 4.5}
+    record.keep(Store.from_settings().database, record.Change("drill", details=drilled))
+    history = run("history")
+    assert "set legacy for organization careful" in history
+    assert "drill: no batch lost, none served twice; to legacy in 4.50 s; this service was not touched" in history
+    # A drill changes nobody's mode, so it isn't the last change.
+    last = CliRunner().invoke(mode_app, ["show"]).stderr
+    assert last.startswith("last change: set legacy for organization careful; by ")
 
 
 def test_going_back_after_a_demotion_needs_evidence_that_is_younger(run: Run) -> None:

@@ -5,16 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import processes
 import pytest
+import stacks
 
-import faults
-import flows
-from compat.store import Store
-from flows.shadow.comparison import run_shadow
+from flows.operations import stack
 
 ROOT = Path(__file__).parents[2]
 HANDOFFS = sorted((ROOT / "deployments" / "handoffs").glob("*.md"))
@@ -32,35 +30,61 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+PRACTICE = commands((ROOT / "deployments" / "handoffs" / "HANDOFF_P4.md").read_text(encoding="utf-8"))[0]
+
+
 @pytest.fixture
-def terminal(environment: pytest.MonkeyPatch, prefect_server: None, request_of: Any, tmp_path: Path) -> dict[str, str]:
-    """The environment of a shell whose store has three shadows; `knowledge-batch` is the one of this checkout."""
-    for name in ("the-first-shadow", "the-second", "the-third"):
-        documents = [faults.document("a"), *(faults.document(f"{name} {number}", fail=3) for number in range(3))]
-        flows.run_batch(request_of(documents, name), "shadow")
-        run_shadow(Store.from_settings(), Store.of_shadows(), name, "tape")
+def terminal(environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a reader's first terminal, while the local stack runs in the second.
+
+    `knowledge-batch` and `python` are those of this checkout; the reader stands in a folder that has the clone's `deployments`.
+    """
+    for name in ("KNOWLEDGE_EXTRACTOR", "KNOWLEDGE_RETRY_BASE_SECONDS"):
+        environment.delenv(name, raising=False)
     programs = tmp_path / "bin"
     programs.mkdir()
-    program = programs / "knowledge-batch"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m flows.command.cli "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    environment.delenv("KNOWLEDGE_EXTRACTOR")
-    path = os.pathsep.join([str(programs), os.environ["PATH"]])
-    return processes.environment(PATH=path, PREFECT_HOME=str(tmp_path / "prefect"))
+    for name, arguments in (("knowledge-batch", "-m flows.command.cli "), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments}"$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+    (tmp_path / "deployments").symlink_to(ROOT / "deployments")
+    home = tmp_path / "practice"
+    store = {"KNOWLEDGE_HOME": str(home), "KNOWLEDGE_DATABASE_URL": f"sqlite:///{home / 'knowledge.db'}"}
+    with stacks.up(tmp_path, **store, KNOWLEDGE_EXTRACTOR="rules", KNOWLEDGE_RETRY_BASE_SECONDS="1") as stack:
+        path = os.pathsep.join([str(programs), os.environ["PATH"]])
+        yield processes.environment(
+            **store, PATH=path, PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_API_URL=f"{stack.page}/api"
+        )
+
+
+def type_in(ran: list[tuple[str, list[str]]], folder: Path, terminal: dict[str, str]) -> None:
+    shell = shutil.which("bash")
+    assert shell is not None
+    for command, pieces in ran:
+        done = subprocess.run([shell, "-c", command], capture_output=True, text=True, cwd=folder, env=terminal)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        for piece in pieces:
+            assert piece in done.stdout + done.stderr, f"{command}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("handoff", HANDOFFS, ids=lambda path: path.stem)
 def test_every_command_prints_what_is_said(handoff: Path, terminal: dict[str, str], tmp_path: Path) -> None:
-    shell = shutil.which("bash")
-    assert shell is not None
     ran = commands(handoff.read_text(encoding="utf-8"))
     assert len(ran) >= 5
-    for command, pieces in ran:
-        done = subprocess.run([shell, "-c", command], capture_output=True, text=True, cwd=tmp_path, env=terminal)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        for piece in pieces:
-            assert piece in done.stdout + done.stderr, f"{command}\n{done.stdout}{done.stderr}"
+    if ran[0] != PRACTICE:
+        # The prompt's reader has the practice store of the handoff.
+        type_in([PRACTICE], tmp_path, terminal)
+    type_in(ran, tmp_path, terminal)
+
+
+def test_the_walk_begins_with_the_practice_store() -> None:
+    assert PRACTICE[0] == "python deployments/handoffs/practice.py"
+    # The variables of both terminals, so that the walk can be typed as it stands.
+    text = (ROOT / "deployments" / "handoffs" / "HANDOFF_P4.md").read_text(encoding="utf-8")
+    typed = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL))
+    assert typed.count("export KNOWLEDGE_HOME=~/.knowledge-batch-practice") == 2
+    assert f"PREFECT_API_URL=http://{stack.HOST}:4200/api" in typed
 
 
 @pytest.mark.parametrize("handoff", HANDOFFS, ids=lambda path: path.stem)

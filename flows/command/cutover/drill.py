@@ -68,5 +68,6 @@ def drill(
         for each in held:
             for text in (*each.lost, *each.twice, *each.wrong):
                 note(f"{each.name}: {text}")
+        note("kept in this service's store; who serves was not changed")
         note("time to legacy: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in spread.items()))
     raise typer.Exit(Exit.COMPLETED if all(each.is_good for each in held) else Exit.FAILED)

@@ -57,11 +57,12 @@ def _print(found: evidences.Evidence) -> None:
     for heading in ("risk", "verdict", "because", "tests", "newest"):
         table.add_column(heading)
     for risk in found.risks:
-        passed = sum(test.outcome == "passed" for test in risk.tests)
         newest = max((figure.at for figure in risk.figures if figure.at), default=None)
         age = evidences.age_of(newest, found.at)
-        table.add_row(*plain(risk.risk, risk.verdict, risk.reason, f"{passed} of {len(risk.tests)} passed", age))
+        table.add_row(*plain(risk.risk, risk.verdict, risk.reason, risk.tested, age))
     show(table)
     note(pages.drills(found))
     of = found.versions
+    if found.tested_at is None:
+        note("no report of the tests was read; write one with pytest --junitxml=FILE, and name it with --junit FILE")
     note(f"of knowledge-batch {of.knowledge_batch}, code {of.code}, schema {of.schema}, Prefect {of.prefect}")

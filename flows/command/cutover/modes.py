@@ -52,7 +52,7 @@ def mode_show(
     ramp = Ramp.from_switches(store.switches())
     if ramp:
         sys.stdout.write(f"ramp to the engine: {ramp}\n")
-    for change in record.changes(store.database, 1):
+    for change in record.changes(store.database, 1, *record.CHANGING):
         note(f"last change: {change}; by {change.made_by}, {change.created_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -161,7 +161,11 @@ def _asked(store: Store, min_batches: int, max_age: str, override: str | None, o
     age = gate.parse_age(max_age, "--max-age")
     checked = archive.judged(store.database, Store.of_shadows().database, min_batches, age, since)
     if checked.verdict != "go" and override is None:
-        rows = [f"{row.risk} {row.verdict}: {row.reason}" for row in checked.rows if row.verdict != "go"]
+        risks: dict[str, list[str]] = {}
+        for row in checked.rows:
+            if row.verdict != "go":
+                risks.setdefault(f"{row.verdict}: {row.reason}", []).append(str(row.risk))
+        rows = [f"{', '.join(names)} {why}" for why, names in risks.items()]
         after = (
             f" (evidence counts since the demotion of {since:%Y-%m-%d %H:%M:%S} UTC)" if since and since > utc_now() - age else ""
         )
