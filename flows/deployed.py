@@ -27,6 +27,9 @@ from flows.sources import readers as sources
 from flows.sources.allowed import Allowed
 from flows.sources.documents import OWN_ORGANIZATION, Documents, invalid
 
+# Before a run's parameters are checked, which the flow has no part in.
+form.log_in_words()
+
 
 def this_run() -> FlowRun:
     """Return the flow run that this is called in."""
@@ -127,7 +130,7 @@ def run_batch(
         text_column: What documents' texts are called in a table.
         delimiter: What separates the fields of a .csv, or: tab. Empty: it is recognised.
     """
-    run, store = this_run(), Store.from_settings()
+    run = this_run()
     run_id = batch_id_of(run)
     config = BatchConfig(
         concurrency=concurrency,
@@ -135,33 +138,33 @@ def run_batch(
         max_retries=max_retries,
         enable_entity_resolution=enable_entity_resolution,
     )
+    log = get_run_logger()
     try:
+        store = Store.from_settings()
         with settings_of_this_call(extractor=_chosen(extractor)):
             if has_begun(store, run):
-                again = "batch %s has begun before: its stored documents are used, and its source isn't read again"
-                get_run_logger().info(again, run_id)
+                log.info("batch %s has begun before: its stored documents are used, and its source isn't read again", run_id)
                 with publishing.publish_progress(store, run_id):
                     go_on(run_id, _chosen(mode))
+                return final_state(store, run_id, fail_on_error=fail_on_error)
+            request: Request
+            if failed_of:
+                request, notes = rerun_of_failed(store, failed_of, run_id, config), [f"the failed documents of {failed_of}"]
             else:
-                request: Request
-                if failed_of:
-                    request, notes = rerun_of_failed(store, failed_of, run_id, config), [f"the failed documents of {failed_of}"]
-                else:
-                    columns = sources.Columns(id_column, text_column, delimiter)
-                    found = read(run, source, ontology, columns, query)
-                    notes = [ontologies.check(found, Settings.load().extractor), *found.reading.notes()]
-                    request = found.request(run_id, config.model_dump(mode="json"), organization or None)
-                    if only_new:
-                        request = request.only_new(store)
-                        left_out = len(found) - len(request.documents)
-                        notes.append(f"{left_out} of {len(found)} documents were extracted before")
-                for note in notes:
-                    get_run_logger().info("batch %s: %s", run_id, note)
-                with publishing.publish_progress(store, run_id, notes):
-                    run_or_resume(request, _chosen(mode))
-        return final_state(store, run_id, fail_on_error=fail_on_error)
+                columns = sources.Columns(id_column, text_column, delimiter)
+                found = read(run, source, ontology, columns, query)
+                notes = [ontologies.check(found, Settings.load().extractor), *found.reading.notes()]
+                request = found.request(run_id, config.model_dump(mode="json"), organization or None)
+                if only_new:
+                    request = request.only_new(store)
+                    notes.append(f"{len(found) - len(request.documents)} of {len(found)} documents were extracted before")
+            for note in notes:
+                log.info("batch %s: %s", run_id, note)
+            with publishing.publish_progress(store, run_id, notes):
+                run_or_resume(request, _chosen(mode))
+            return final_state(store, run_id, fail_on_error=fail_on_error)
     except KnowledgeBatchError as error:
-        # Returned rather than raised: Prefect would log a traceback, and its message would begin with the exception's class.
+        # Returned rather than raised: Prefect's message would begin with the exception's class.
         return Failed(message=form.in_words(error), data=error)
 
 

@@ -1,9 +1,11 @@
 """The form of a batch's deployment: what its fields are called, what they accept, and how a refusal reads there."""
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from prefect.exceptions import CancelledRun, FailedRun, ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from pydantic import BeforeValidator, Field
 
@@ -105,6 +107,30 @@ def _sentence(problem: Problem) -> str:
         return str(Problem(_FIELDS[problem.field], problem.value, advice))
     # A place in a file, whose value is what stands there.
     return f"{problem.field}: {advice.replace(repr(problem.value), '…')}"
+
+
+class _Words(logging.Filter):
+    """Makes one sentence of a log line about an error of ours, or about a run that ended as its state says."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, KnowledgeBatchError | FailedRun | CancelledRun | ParameterTypeError):
+            record.msg = in_words(error) if isinstance(error, KnowledgeBatchError) else str(error)
+            record.args, record.exc_info, record.exc_text = (), None, None
+        return True
+
+
+_WORDS = _Words()
+
+
+def log_in_words() -> None:
+    """Keep tracebacks of our own errors out of the log of this process's runs, which the page shows.
+
+    A worker's process raises what a run failed with, a state that the flow returned no less, and logs that as unexpected.
+    """
+    for name in ("prefect.flow_runs", "prefect.engine"):
+        # The same one twice is added once.
+        logging.getLogger(name).addFilter(_WORDS)
 
 
 # --- The run's name -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from compat.status import RowStatus, legacy_status
 from compat.store import BatchRecord, Store
 from flows import watch
 from flows.engine import publishing
+from flows.form import log_in_words
 from flows.host.flow_run import batch_id_of, state_of
 from flows.operations.stranded import cancel_waiting, end_stranded, server_time
 from flows.shadow import submission
@@ -80,6 +81,7 @@ def reconcile_batches() -> dict[str, str]:
 
     Meant to run every 5 minutes; two at a time do no harm.
     """
+    log_in_words()
     settings = Settings.load()
     store = Store.from_settings(settings)
     own = str(flow_run.get_id())

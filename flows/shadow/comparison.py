@@ -35,6 +35,7 @@ from compat.store import Store, shadow_requests
 from flows import watch
 from flows.context import BatchContext
 from flows.engine import batch_flow as batch
+from flows.form import log_in_words
 from flows.host import find_host
 from flows.shadow.submission import RUN_NAME
 from tasks.extraction import load_extractor
@@ -115,6 +116,7 @@ def shadow_batch(
         generation: How often the batch had been resumed when this shadow was asked for.
         channel: tape: replays what legacy's extractor returned, and every difference counts. live: calls the extractor again.
     """
+    log_in_words()
     settings = Settings.load()
     main, shadow = Store.from_settings(settings), Store.of_shadows(settings)
     request = shadow_requests.find(main.database, batch_id)
@@ -135,6 +137,7 @@ def cutover_gate(min_batches: Annotated[int, Field(ge=1)] = 50, max_age: str = "
         min_batches: How many batches of fresh evidence are wanted for every risk.
         max_age: How old evidence may be, such as 7d or 12h.
     """
+    log_in_words()
     main, shadow = Store.from_settings(), Store.of_shadows()
     age, since = gate.parse_age(max_age, "max_age"), record.evidence_since(main.database)
     checked = archive.judged(main.database, shadow.database, min_batches, age, since)

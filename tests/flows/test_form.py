@@ -1,18 +1,18 @@
 """The deployment's form: what it is called and accepts, and what a person sees of a run that came of it."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import coolname
 import pytest
 import stacks
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import FailedRun, ParameterTypeError, PrefectHTTPStatusError
 from prefect.flow_engine import run_flow
+from prefect.logging.loggers import flow_run_logger
 from prefect.states import Pending
 
 import faults
@@ -46,17 +46,12 @@ def start(client: SyncPrefectClient, name: str = "", **parameters: Any) -> FlowR
 
 
 def enter(client: SyncPrefectClient, run: FlowRun) -> tuple[FlowRun, State[Any]]:
-    """Enters a run as a worker's child does. Returns it as it is afterwards."""
+    """Enters a run, and returns it as it is afterwards."""
     client.set_flow_run_state(run.id, Pending(), force=True)
     run = client.read_flow_run(run.id)
     state = run_flow(deployed.run_batch, flow_run=run, parameters=run.parameters, return_type="state")
     assert isinstance(state, State)
     return client.read_flow_run(run.id), state
-
-
-def log_of(client: SyncPrefectClient, flow_run_id: UUID) -> str:
-    found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])))
-    return "\n".join(each.message for each in found)
 
 
 # --- The form -------------------------------------------------------------------------------------------------------------
@@ -128,7 +123,9 @@ def test_a_refused_value_comes_back_as_one_sentence(field: str, client: SyncPref
 # --- What comes of it -----------------------------------------------------------------------------------------------------
 
 
-def test_a_bad_source_is_a_failed_state_with_its_message_and_no_traceback(client: SyncPrefectClient, tmp_path: Path) -> None:
+def test_a_bad_source_is_a_failed_state_with_its_message_and_no_traceback(
+    client: SyncPrefectClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bad = stacks.source(tmp_path / "bad", [faults.document("a")])
     (Path(bad) / "documents.jsonl").write_text('{"documentId": "a", "text": "x"}\nroot:x:0:0:hunter2\n', encoding="utf-8")
     said = {
@@ -139,13 +136,18 @@ def test_a_bad_source_is_a_failed_state_with_its_message_and_no_traceback(client
         "-": "Documents = '-': is stdin.*",
     }
     for source, message in said.items():
-        run, state = enter(client, start(client, source=source))
+        run = start(client, source=source)
+        caplog.clear()
+        # As a worker's child does.
+        with pytest.raises(InvalidInputError):
+            run_flow(deployed.run_batch, flow_run=run, error_logger=flow_run_logger(run))
+        state = client.read_flow_run(run.id).state
+        assert state is not None
         assert state.is_failed()
-        assert run.state is not None
-        assert re.fullmatch(message, str(run.state.message)), run.state.message
-        log = log_of(client, run.id)
-        assert "Traceback" not in log
-        assert "hunter2" not in log + str(run.state.message)
+        assert re.fullmatch(message, str(state.message)), state.message
+        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [state.message]
+        assert "Traceback" not in caplog.text
+        assert "hunter2" not in caplog.text
     assert flows.list_batches() == []
 
 
@@ -156,6 +158,27 @@ def test_an_ontology_that_cannot_be_read_shows_none_of_its_lines(tmp_path: Path)
         with pytest.raises(InvalidInputError, match="ontology") as raised:
             ontologies.check(sources.load(source), "rules")
         assert "hunter2" not in form.in_words(raised.value), secret
+
+
+def test_a_wrong_value_that_nobody_checked_before_leaves_no_traceback(
+    client: SyncPrefectClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = client.create_flow_run(deployed.run_batch, parameters={"concurrency": 21})
+    with pytest.raises(ParameterTypeError):
+        run_flow(deployed.run_batch, flow_run=run, error_logger=flow_run_logger(run))
+    assert "concurrency: Input should be less than or equal to 20" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_batch_that_failed_leaves_no_traceback(
+    client: SyncPrefectClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = stacks.source(tmp_path / "source", [faults.document("a", fail=faults.ALWAYS, how="ontology")])
+    run = start(client, source=source, mode="legacy")
+    with pytest.raises(FailedRun):
+        run_flow(deployed.run_batch, flow_run=run, error_logger=flow_run_logger(run))
+    assert "Traceback" not in caplog.text
+    assert "All documents failed" in [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_errors_name_the_forms_fields_rather_than_the_commands_options() -> None:
