@@ -20,7 +20,7 @@ from compat.store.intake import Request
 from compat.store.overview import rerun_of_failed
 from flows import form
 from flows.engine import publishing
-from flows.host.flow_run import batch_id_of, final_state
+from flows.host.flow_run import batch_id_of, cancelled, final_state, state_of
 from flows.operations import reconcile
 from flows.sources import ontologies, places
 from flows.sources import readers as sources
@@ -163,6 +163,12 @@ def run_batch(
             with publishing.publish_progress(store, run_id, notes):
                 run_or_resume(request, _chosen(mode))
             return final_state(store, run_id, fail_on_error=fail_on_error)
+    except SystemExit:
+        # A worker ends the process of a run that was cancelled, which the batch's end says as well.
+        ended = state_of(str(run.id))
+        if ended is None or not (ended.is_cancelling() or ended.is_cancelled()):
+            raise
+        return cancelled(store, run_id)
     except KnowledgeBatchError as error:
         # Returned rather than raised: Prefect's message would begin with the exception's class.
         return Failed(message=form.in_words(error), data=error)

@@ -21,7 +21,7 @@ from prefect.settings import (
 )
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from compat.contracts import Extractor
+from compat.contracts import Cancelled, Extractor
 from compat.errors import BatchInfrastructureError, PrefectUnavailableError
 from compat.private import drop_queued, instances_of
 from compat.recording.recorder import Recorder
@@ -146,21 +146,26 @@ def extract_batch(batch_id: str) -> State[Any]:
     context, claim = given.context, given.claim
     store, host = context.store, find_host()
     store.note_flow_run(claim, str(host.flow_run_id))
-    # Prefect's own signal handler around a flow run would drop the documents in work.
-    with (
-        STOPS.taken(),
-        # Of a shadow run its comparison is published.
-        nullcontext() if given.is_shadow else publishing.publish_progress(store, batch_id),
-        Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
-    ):
-        recorder.begin()
-        # The run's tags are for those who look for runs. At a task run Prefect would ask for a place for each of them first.
-        with TagsContext(current_tags=set()):
-            extract_pending(recorder, context.extractor)
-            if claim.config.enable_entity_resolution and not recorder.stopping:
-                resolve_entities(recorder)
-        recorder.finish()
-        return final_state(store, batch_id)
+    try:
+        # Prefect's own signal handler around a flow run would drop the documents in work.
+        with (
+            STOPS.taken(),
+            # Of a shadow run its comparison is published.
+            nullcontext() if given.is_shadow else publishing.publish_progress(store, batch_id),
+            Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
+        ):
+            recorder.begin()
+            # The run's tags are for those who look for runs. At a task run Prefect would ask for a place for each of them first.
+            with TagsContext(current_tags=set()):
+                extract_pending(recorder, context.extractor)
+                if claim.config.enable_entity_resolution and not recorder.stopping:
+                    resolve_entities(recorder)
+            recorder.finish()
+    except SystemExit:
+        # A worker ends the process of a run that was cancelled. Then the batch has ended, and nothing is left to do.
+        if not isinstance(store.state(batch_id), Cancelled):
+            raise
+    return final_state(store, batch_id)
 
 
 def extract_pending(recorder: Recorder, extractor: Extractor) -> None:

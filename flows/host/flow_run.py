@@ -86,6 +86,12 @@ def batch_id_of(flow_run: FlowRun) -> str:
     return derived_id("knowledge_batch_execution", str(flow_run.id))
 
 
+def cancelled(store: Store, batch_id: str) -> State[Any]:
+    """Return the final state of a flow run that was cancelled, with how far its batch had come."""
+    batch = store.batch(batch_id)
+    return Cancelled(message=f"{batch.finished_documents} of {batch.total_documents} documents were finished")
+
+
 def final_state(store: Store, batch_id: str, *, fail_on_error: bool = False) -> State[Any]:
     """Return the flow run's final state for the batch's end.
 

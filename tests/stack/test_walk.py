@@ -1,6 +1,8 @@
 """The walk through Prefect's page as a person takes it, in a real browser: form, run, what came of it."""
 
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +83,7 @@ class Page:
     def field(self, label: str) -> Any:
         """The field below a label of the form."""
         called = f"normalize-space()='{label}' or normalize-space()='{label} (Optional)'"
-        path = f"//*[{called}]/following::*[self::textarea or self::input or self::select][1]"
+        path = f"//form//*[{called}]/following::*[self::textarea or self::input or self::select][1]"
         return self.browser.find_element("xpath", path)
 
     def fill(self, label: str, text: str) -> None:
@@ -107,7 +109,7 @@ def test_a_batch_is_started_from_the_form_watched_and_read(page: Page, stack: st
     documents.append(faults.document("a broken letter", fail=faults.ALWAYS, how="ontology"))
     source = stacks.source(folder / mode, documents)
 
-    page.open(f"{stack.page}/deployments/deployment/{stack.deployment('run-batch/on-demand')}/run", "Batch ID (Optional)")
+    open_form(page, stack)
     page.fill("Documents", source)
     page.fill("Batch ID", f"letters in {mode}")
     page.choose("Mode", mode)
@@ -135,6 +137,101 @@ def test_a_batch_is_started_from_the_form_watched_and_read(page: Page, stack: st
     lines = page.text()
     assert lines.index("a broken letter") < lines.index("letter 0")
     page.keep(f"{mode}-documents")
+
+
+def test_the_form_calls_its_fields_by_titles_and_says_of_a_wrong_value_what_is_wrong(page: Page, stack: stacks.Stack) -> None:
+    open_form(page, stack)
+    form = page.text()
+    assert "Documents\n" in form
+    assert "Ontology (Optional)" in form
+    # What begins with a value is nothing that one may leave out.
+    assert not [
+        line for line in form.splitlines() if line.endswith("(Optional)") and line.startswith(("Documents", "Mode", "Con"))
+    ]
+    assert not re.search(r"[a-z]_[a-z]", form)
+    page.fill("Documents", "postgresql://me:hush@db.example.org/x")
+    page.click("Submit")
+    page.wait_for("an address without a password, which Prefect would show")
+    page.keep("refused")
+
+
+def test_a_source_that_cannot_be_read_ends_as_failed_with_its_message_under_the_given_name(
+    page: Page, stack: stacks.Stack, folder: Path
+) -> None:
+    open_form(page, stack)
+    page.fill("Documents", str(folder / "nowhere"))
+    page.fill("Run Name", "Letters of March")
+    page.click("Submit")
+    processes.wait_until(lambda: bool(runs(stack, "Letters of March")), SECONDS)
+    [run] = runs(stack, "Letters of March")
+    stack.wait_for(run["id"], "Failed")
+    page.open(f"{stack.page}/runs/flow-run/{run['id']}", "Failed")
+    # The line of its own, which comes last.
+    page.wait_for("\nDocuments = ")
+    page.keep("bad-source")
+    assert f"{folder / 'nowhere'}': no such file or folder" in page.text()
+    assert "Traceback" not in page.text()
+    assert "Letters of March" in page.text()
+
+
+def test_failed_documents_run_again_from_the_form(page: Page, stack: stacks.Stack, folder: Path) -> None:
+    documents = [faults.document("good"), faults.document("bad", fail=4)]
+    source = stacks.source(folder / "again", documents)
+    first = stack.start("run-batch/on-demand", source=source, batch_id="again", mode="legacy", fail_on_error=True)
+    run = stack.wait_for(first, "Failed")
+    page.open(f"{stack.page}/runs/flow-run/{first}", "Failed")
+    page.wait_for("1 of 2 documents failed; run them again")
+    page.keep("fail-on-error")
+    assert run["name"] == "again (legacy)"
+    open_form(page, stack)
+    page.fill("Failed documents of", "again")
+    page.fill("Batch ID", "once more")
+    page.click("Submit")
+    processes.wait_until(lambda: any(run["state"]["type"] == "COMPLETED" for run in runs(stack, "once more (legacy)")), SECONDS)
+    [run] = runs(stack, "once more (legacy)")
+    page.open(f"{stack.page}/runs/flow-run/{run['id']}", "the failed documents of again")
+    page.keep("failed-of")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "engine"])
+def test_a_run_that_is_cancelled_on_the_page_ends_its_batch(page: Page, stack: stacks.Stack, folder: Path, mode: str) -> None:
+    documents = [faults.document(f"slow {number}", seconds=0.5) for number in range(400)]
+    source = stacks.source(folder / f"slow-{mode}", documents)
+    run_id = stack.start("run-batch/on-demand", source=source, batch_id=f"slow in {mode}", mode=mode)
+    stack.wait_for(run_id, "Running")
+    page.open(f"{stack.page}/runs/flow-run/{run_id}", "document slow 1: extracted")
+    page.click("Cancel")
+    page.click("Confirm")
+    page.keep("cancel")
+    run = stack.wait_for(run_id, "Cancelled")
+    page.open(f"{stack.page}/runs/flow-run/{run_id}", "Cancelled")
+    page.keep(f"{mode}-cancelled")
+    assert "Traceback" not in page.text()
+    store = Store(Database(f"sqlite:///{stack.home / 'knowledge.db'}"), lease_seconds=60)
+    processes.wait_until(lambda: store.batch(f"slow in {mode}").ended, SECONDS)
+    assert store.batch(f"slow in {mode}").status == "cancelled"
+    assert run["name"] == f"slow in {mode} ({mode})"
+
+
+def test_a_schedule_that_is_switched_off_on_the_page_stays_off(page: Page, stack: stacks.Stack) -> None:
+    nightly = stack.deployment("run-batch/nightly")
+    page.open(f"{stack.page}/deployments/deployment/{nightly}", "Schedules")
+    processes.wait_until(lambda: bool(page.browser.find_elements("css selector", "[role=switch]")), SECONDS)
+    page.browser.execute_script("arguments[0].click()", page.browser.find_element("css selector", "[role=switch]"))
+
+    def is_off() -> bool:
+        return not any(each["active"] for each in stack.ask(f"/deployments/{nightly}")["schedules"])
+
+    processes.wait_until(is_off, SECONDS)
+    page.keep("schedule-off")
+    done = subprocess.run(
+        stacks.command("deploy"),
+        capture_output=True,
+        text=True,
+        env=processes.environment(PREFECT_API_URL=f"{stack.page}/api", KNOWLEDGE_HOME=str(stack.home)),
+    )
+    assert "the schedule 0 2 * * * Etc/UTC is off" in done.stderr
+    assert is_off()
 
 
 def test_a_person_sees_at_the_shadows_run_whether_it_agreed(page: Page, stack: stacks.Stack, folder: Path) -> None:
@@ -165,6 +262,10 @@ def test_a_person_sees_at_the_shadows_run_where_it_differed(page: Page, stack: s
     page.keep("diverged-artifacts")
     open_artifact(page, stack, "shadow of memos", "parity", "documents.outcome of memo 1")
     open_artifact(page, stack, "shadow of memos", "parity-differences", "memo 1")
+
+
+def open_form(page: Page, stack: stacks.Stack) -> None:
+    page.open(f"{stack.page}/deployments/deployment/{stack.deployment('run-batch/on-demand')}/run", "Batch ID (Optional)")
 
 
 def see_the_shadow(page: Page, stack: stacks.Stack, name: str, verdict: str) -> None:
