@@ -35,7 +35,6 @@ from compat.store.claims import cancel_again
 from compat.store.failures import infrastructure
 from compat.store.intake import Request
 from flows.context import BatchContext, decided, open_store
-from flows.serving import serve
 
 log = logging.getLogger("knowledge_batch")
 
@@ -234,14 +233,14 @@ def _run(params: Request, mode: str | None, stop: StopRequest | None = None) -> 
     context = BatchContext.open(batch_id, mode, params.organization_id, stop)
     claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
-        serve(context, claim)
+        _serve(context, claim)
     return context
 
 
 def _resume(batch_id: str, mode: str | None) -> Store:
     context = BatchContext.open(_named(batch_id), mode, operation="batch_run_dispatch")
     wait_for_giving_up(batch_id)
-    serve(context, context.store.resume(batch_id, context.decision, shadow_requests.add_for))
+    _serve(context, context.store.resume(batch_id, context.decision, shadow_requests.add_for))
     return context.store
 
 
@@ -252,13 +251,20 @@ def _named(value: object, field: str = "batch_id") -> str:
     return value
 
 
+def _serve(context: BatchContext, claim: Claim) -> None:
+    # Here, since `status` and `list` serve nothing.
+    from flows.serving import serve
+
+    serve(context, claim)
+
+
 def _has_ended(state: BatchState) -> bool:
     return isinstance(state, Completed | Failed | Cancelled)
 
 
 def _serve_unattended(context: BatchContext, claim: Claim) -> None:
     try:
-        serve(context, claim)
+        _serve(context, claim)
     except Exception:
         # Nobody waits for this thread. The batch's row says what happened, and the log says why.
         log.exception("batch %s ended early; go on with knowledge-batch resume %s", claim.batch_id, claim.batch_id)

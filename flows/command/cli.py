@@ -2,52 +2,85 @@
 
 import logging
 import os
-import re
 import sys
-import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-import flows
-from compat.contracts import BatchParams, FailurePolicy
 from compat.errors import InvalidInputError, KnowledgeBatchError, Problem
-from compat.ids import new_id
 from compat.proxies import keep_loopback_direct
-from compat.settings import Settings, settings_of_this_call
-from compat.store import Store, graphs, shadow_requests
-from compat.store.intake import Rerun
-from compat.store.overview import rerun_of_failed, reruns
-from flows.command import administration, evaluation, models, training
-from flows.command import graphs as graph_commands
-from flows.command.cutover import drill, evidence, modes, parity
 from flows.command.log import LogFile, Neutral
-from flows.command.outcome import add_failures, finish_batch, rerun_command
-from flows.command.terminal import BatchId, Format, Group, check_format, fail, note, plain, print_json, show, whole_number
-from flows.sources import ontologies
-from flows.sources import readers as sources
-from flows.sources.documents import StreamedParams
+from flows.command.terminal import BatchId, Format, Group, Later, check_format, fail, plain, print_json, show
+
+
+class Commands(Group):
+    """All commands. Those of other modules are loaded as they are called: nobody waits for what another command needs.
+
+    Their sentences stand here too, for the list of commands, which loads none; a test holds them to their commands'.
+    """
+
+    listed = (
+        Later("run", "batches:run", "Run a batch and show its result."),
+        Later("resume", "batches:resume", "Go on with a failed or interrupted batch; documents that succeeded don't run again."),
+        "status",
+        "events",
+        "cancel",
+        "list",
+        Later("export", "graphs:export", "Write the merged graph of batches to a file, in the format of its ending."),
+        Later(
+            "view",
+            "graphs:view",
+            "Make a page of the merged graph that needs nothing else: to look at, search, and read where each fact is from.",
+        ),
+        Later(
+            "train",
+            "training:train",
+            "Train a model of the linear extractor on texts whose triples people wrote down (extra train).",
+        ),
+        Later(
+            "evaluate",
+            "evaluation:evaluate",
+            "Compare what an extractor finds with triples that people wrote down; nothing is stored.",
+        ),
+        Later("calls", "models:calls", "Print the calls that a batch made to a model, or had answered from the store."),
+        Later(
+            "prune",
+            "administration:prune",
+            "Count, and with --delete remove, ended batches, shadow runs, unused answers and calls that are older.",
+        ),
+        Later(
+            "deploy",
+            "administration:deploy",
+            "Create the deployments that the server at PREFECT_API_URL lacks, and update ours; what operators set stays.",
+        ),
+        Later(
+            "evidence",
+            "cutover.evidence:evidence",
+            "Show R1 to R9: what was built, the tests by name, the figures with their age, and what they come to.",
+        ),
+        Later(
+            "up", "administration:up", "Start Prefect's server, deployments and a worker on this machine; Ctrl-C stops them all."
+        ),
+        Later("mode", "cutover.modes:mode_app", "Which runtime serves the next batch, in every process."),
+        Later("retries", "administration:retries_app", "Proof that retries have one owner."),
+        Later("db", "administration:db_app", "The database's tables."),
+        Later("automations", "administration:automations_app", "Prefect's automations."),
+        Later("parity", "cutover.parity:parity_app", "Whether the engine did what legacy did."),
+        Later("cutover", "cutover.parity:cutover_app", "Whether the engine may take over."),
+    )
+
 
 app = typer.Typer(
     name="knowledge-batch",
     help="Documents and an ontology go in, a knowledge graph comes out.",
-    cls=Group,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     # Plain words on stderr: an error that is folded into a box can't be searched for.
     rich_markup_mode=None,
 )
-app.add_typer(modes.mode_app, name="mode")
-app.add_typer(administration.retries_app, name="retries")
-app.add_typer(administration.db_app, name="db")
-app.add_typer(administration.automations_app, name="automations")
-app.add_typer(parity.parity_app, name="parity")
-parity.cutover_app.command(name="drill")(drill.drill)
-app.add_typer(parity.cutover_app, name="cutover")
 
 
 def _print_version(wanted: bool) -> None:
@@ -72,156 +105,18 @@ def _options(
         log.handlers[0].setLevel(logging.INFO)
 
 
-Mode = Annotated[
-    str | None, typer.Option(help="legacy, engine or shadow; by default KNOWLEDGE_WORKFLOW_MODE or the stored mode.")
-]
-
-
-Extractor = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="rules, linear, llm, or package.module:factory; by default KNOWLEDGE_EXTRACTOR."),
-]
-
-
-Model = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The model of the linear extractor; by default KNOWLEDGE_LINEAR_MODEL.")
-]
-
-
-FailOnError = Annotated[bool, typer.Option("--fail-on-error", help="Exit with 1 if any document failed.")]
-
-
-def _refuse_what_does_not_apply(ctx: typer.Context, source: str, policy: str, extractor: str) -> None:
-    """Raise InvalidInputError for an option of `run` that would be without effect."""
-    other = {}
-    if policy != FailurePolicy.RETRY_FAILED:
-        other["max_retries"] = "counts under --policy retry-failed alone; add that, or leave this out"
-    if policy == FailurePolicy.ABORT_ALL and ctx.params["concurrency"] != 1:
-        other["concurrency"] = "has no effect under abort-all, which takes one document at a time; leave it out"
-    if extractor in ("rules", "linear"):
-        other["fresh"] = f"is for stored answers of a model, and {extractor} asks none; add --extractor llm, or leave this out"
-    if not re.search(r"\.[ct]sv|[*?\[]|^env:", source, re.IGNORECASE):
-        other["delimiter"] = "is for a .csv file; leave it out"
-    if source == sources.SAMPLE:
-        other |= dict.fromkeys(("query", "id_column", "text_column"), "doesn't apply to the sample; leave it out")
-    if ctx.params["failed_of"] is not None:
-        names = ("source", "ontology", "query", "id_column", "text_column", "delimiter", "only_new", "organization")
-        other |= dict.fromkeys(names, "doesn't go with --failed-of, whose documents are stored already; give one of them")
-    given = [name for name in other if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")]
-    shown = {name: "SOURCE" if name == "source" else "--" + name.replace("_", "-") for name in given}
-    if given:
-        raise InvalidInputError([Problem(shown[name], ctx.params[name], other[name]) for name in given])
-
-
-@app.command()
-def run(
-    ctx: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SOURCE",
-            show_default=False,
-            help="A folder, a file (a table or a document) or a pattern, as a path or URL; a database's URL; env:NAME; "
-            "- for JSON lines on stdin; or: sample.",
-        ),
-    ] = None,
-    ontology: Annotated[
-        str, typer.Option(help="The ontology's file; by default the one in the source's folder.", metavar="FILE")
-    ] = "",
-    mode: Mode = None,
-    policy: Annotated[
-        str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
-    ] = "continue-on-failure",
-    concurrency: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Documents in work at the same time, 1 to 20.")
-    ] = 3,
-    max_retries: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed, 0 to 1,000.")
-    ] = 2,
-    no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
-    batch_id: Annotated[str | None, typer.Option(help="The batch id; by default a new one.")] = None,
-    organization: Annotated[
-        str | None, typer.Option(metavar="ID", help="Whose batch it is; by default this installation's own.")
-    ] = None,
-    only_new: Annotated[
-        bool, typer.Option("--only-new", help="Leave out documents whose text was extracted before with the same ontology.")
-    ] = False,
-    failed_of: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="In place of SOURCE: the documents that failed in this batch, as a new batch."),
-    ] = None,
-    fail_on_error: FailOnError = False,
-    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's id.")] = "documentId",
-    text_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's text.")] = "text",
-    delimiter: Annotated[
-        str, typer.Option(metavar="CHARACTER", help="What separates the fields of a .csv, or: tab; by default it is recognised.")
-    ] = "",
-    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")] = "",
-    extractor: Extractor = None,
-    model: Model = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model again, even if its answer is stored.")] = False,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Show what the run would ask a model and what that would cost; run nothing.")
-    ] = False,
-    output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
-    format: Format = "table",
-) -> None:
-    """Run a batch and show its result."""
-    check_format(format)
-    config = {
-        "concurrency": concurrency,
-        "failurePolicy": policy,
-        "maxRetries": max_retries,
-        "enableEntityResolution": not no_resolution,
-    }
-    batch_id = new_id("knowledge_batch_execution") if batch_id is None else batch_id
-    with settings_of_this_call(extractor=extractor, linear_model=model):
-        extractor_name = Settings.load().extractor
-    _refuse_what_does_not_apply(ctx, source or "", policy, extractor_name)
-    request: StreamedParams | Rerun
-    if failed_of is not None:
-        whole = {"batchId": batch_id, "organizationId": "-", "ontologyId": "-", "documents": [], "config": config}
-        checked = BatchParams.parse(whole)
-        request = rerun_of_failed(Store.from_settings(), failed_of, batch_id, checked.config)
-    elif source is None:
-        raise InvalidInputError([Problem("SOURCE", "", "is missing; name a folder, a file or a URL, or say: sample")])
-    else:
-        documents = sources.load(source, ontology, sources.Columns(id_column, text_column, delimiter), query)
-        request = documents.request(batch_id, config, organization)
-        # Everything that can be wrong is found before the store is opened, which makes its file.
-        for line in (ontologies.check(documents, extractor_name), *documents.reading.notes()):
-            note(line)
-    flows.current_mode(mode, batch_id, request.organization_id)
-    if only_new and isinstance(request, StreamedParams):
-        found = len(request.documents)
-        request = request.only_new(Store.from_settings())
-        note(f"{found - len(request.documents)} of {found} documents are left out, since they were extracted before")
-    with settings_of_this_call(extractor=extractor, linear_model=model, llm_fresh_since=time.time() if fresh else None):
-        if estimate:
-            models.print_estimate(request, Settings.load(), format)
-            return
-        finish_batch(batch_id, lambda: flows.run_request(request, mode), format, output, fail_on_error)
-
-
-@app.command()
-def resume(
-    batch_id: BatchId,
-    mode: Mode = None,
-    extractor: Extractor = None,
-    model: Model = None,
-    fail_on_error: FailOnError = False,
-    output: Annotated[Path | None, typer.Option()] = None,
-    format: Format = "table",
-) -> None:
-    """Go on with a failed or interrupted batch; documents that succeeded don't run again."""
-    check_format(format)
-    with settings_of_this_call(extractor=extractor, linear_model=model):
-        finish_batch(batch_id, lambda: flows.resume_request(batch_id, mode), format, output, fail_on_error)
-
-
 @app.command()
 def status(batch_id: BatchId, format: Format = "table") -> None:
     """Show where a batch stands."""
+    from rich.table import Table
+
+    import flows
+    from compat.settings import Settings
+    from compat.store import Store, graphs, shadow_requests
+    from compat.store.overview import reruns
+    from flows.command import models
+    from flows.command.outcome import add_failures, rerun_command
+
     check_format(format)
     state = flows.get_status(batch_id)
     settings = Settings.load()
@@ -265,6 +160,8 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", help="Print new events until the batch has ended.")] = False,
 ) -> None:
     """Print the events of a batch, one JSON object per line."""
+    import flows
+
     for event in flows.subscribe(batch_id, follow):
         print_json(event.model_dump(mode="json"))
 
@@ -272,12 +169,19 @@ def events(
 @app.command()
 def cancel(batch_id: BatchId) -> None:
     """Cancel a batch: no further document starts; those in work finish."""
+    import flows
+
     print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
 
 
 @app.command(name="list")
 def list_(limit: Annotated[int, typer.Option(help="How many batches to list.", min=1)] = 20, format: Format = "table") -> None:
     """List batches, the newest first."""
+    from rich.table import Table
+
+    import flows
+    from compat.store import graphs
+
     check_format(format)
     batches = flows.list_batches(limit)
     if format == "json":
@@ -296,21 +200,6 @@ def list_(limit: Annotated[int, typer.Option(help="How many batches to list.", m
         row = (batch.batch_id, batch.mode, batch.status, done, *map(str, counts), f"{batch.created_at:%Y-%m-%d %H:%M:%S}")
         table.add_row(*plain(*row))
     show(table)
-
-
-app.command()(graph_commands.export)
-app.command()(graph_commands.view)
-
-
-app.command()(training.train)
-app.command()(evaluation.evaluate)
-
-
-app.command()(models.calls)
-app.command()(administration.prune)
-app.command()(administration.deploy)
-app.command()(evidence.evidence)
-app.command()(administration.up)
 
 
 def _keep_the_terminal_ours() -> None:

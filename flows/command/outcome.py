@@ -19,15 +19,17 @@ from compat.store.overview import can_change
 from compat.store.record import BatchRecord
 from flows.command import models
 from flows.command.files import make_folder, writing
-from flows.command.progress import shown_progress
 from flows.command.terminal import is_quiet, note, plain, show
-from flows.graph import export as exporting
 
 
 def finish_batch(
     batch_id: str, work: Callable[[], BatchState], format: str, output: Path | None, fail_on_error: bool = False
 ) -> None:
     """Run to the end with progress shown, print the result, and exit by the batch's status."""
+    # Here: `status`, which shows a part of the same, needs neither.
+    from flows.command.progress import shown_progress
+    from flows.graph import export as exporting
+
     if output is not None:
         # Before the batch, which may take hours.
         make_folder("--output", output)

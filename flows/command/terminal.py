@@ -1,9 +1,11 @@
 """A command's output: one result on stdout, as a table or as JSON, and everything else on stderr."""
 
+import importlib
 import json
 import logging
 import sys
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich.console import Console
@@ -17,13 +19,57 @@ from compat.keepable import one_line
 log = logging.getLogger("knowledge_batch")
 
 
+@dataclass(frozen=True)
+class Later:
+    """A command or group that is imported as it is called: its name, its place, ``module:attribute`` in here, its sentence."""
+
+    name: str
+    place: str
+    help: str
+
+    def load(self) -> Any:
+        """Import it and return it."""
+        module, _, attribute = self.place.partition(":")
+        found = getattr(importlib.import_module(f"flows.command.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            command: Any = typer.main.get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            alone.command()(found)
+            command = typer.main.get_command(alone)
+        command.name = self.name
+        return command
+
+
 class Group(TyperGroup):
     """A group of commands whose list shows each one's first sentence in full."""
 
+    # In this order; what is named alone is the group's own.
+    listed: ClassVar[tuple[Later | str, ...]] = ()
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._later = {each.name: each for each in self.listed if isinstance(each, Later)}
+        names = [each.name if isinstance(each, Later) else each for each in self.listed]
+        # Known by name before they are loaded: for the list, and for advice on a misspelt one.
+        known: dict[str, Any] = {name: self.commands.get(name) for name in names}
+        self.commands = {**known, **self.commands}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, loaded if it has not been."""
+        if cmd_name in self._later and self.commands[cmd_name] is None:
+            self.commands[cmd_name] = self._later[cmd_name].load()
+        return super().get_command(ctx, cmd_name)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, command.get_short_help_str(1000)) for name, command in commands if command and not command.hidden]
+        rows = []
+        for name in self.list_commands(ctx):
+            later = self._later.get(name)
+            if later is not None:
+                rows.append((name, later.help))
+            elif not (command := self.get_command(ctx, name)).hidden:
+                rows.append((name, command.get_short_help_str(1000)))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

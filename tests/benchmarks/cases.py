@@ -82,6 +82,7 @@ PARTS = {
         "wall",
         (1_000,),
         (4, 20),
+        (0,),
         floors={"engine-pg": "engine"},
     ),
     "cpu": Part(
@@ -91,9 +92,16 @@ PARTS = {
         "pool",
         "wall",
         concurrency=(2,),
+        failing=(0,),
     ),
     "waiting": Part(
-        "50 ms of waiting", ("threads", "legacy", "engine", *PEERS), Case(wait_ms=50), "threads", "ideal", concurrency=(20, 4)
+        "50 ms of waiting",
+        ("threads", "legacy", "engine", *PEERS),
+        Case(wait_ms=50),
+        "threads",
+        "ideal",
+        concurrency=(20, 4),
+        failing=(0,),
     ),
     "growth": Part(
         "Growth, with 10 entities of their own in each document, merged over the batch",

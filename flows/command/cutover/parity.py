@@ -16,6 +16,7 @@ from compat.parity.report import ParityReport, page
 from compat.parity.versions import versions
 from compat.settings import Settings
 from compat.store import Store, shadow_requests
+from flows.command.cutover.drill import drill
 from flows.command.files import check_file, writing
 from flows.command.terminal import BatchId, Format, check_format, group, note, plain, print_json, show
 
@@ -180,3 +181,6 @@ def _missing(batch_id: str) -> KnowledgeBatchError:
         advice = "it has no shadow; run it with --mode shadow, or: prefect deployment run shadow-batch/shadow "
         return ReportNotFoundError(batch_id, advice + f"--param batch_id={shlex.quote(batch_id)} --param channel=live")
     return ReportNotFoundError(batch_id, f"its shadow was {request.summary}")
+
+
+cutover_app.command(name="drill")(drill)
