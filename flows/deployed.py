@@ -8,9 +8,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 
 import flows
+from compat import fan_outs
 from compat.contracts import BatchConfig, FailurePolicy
 from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
 from compat.settings import Settings, settings_of_this_call
@@ -20,6 +21,7 @@ from compat.store.intake import Request
 from compat.store.overview import rerun_of_failed
 from flows import form
 from flows.engine import publishing
+from flows.fan_out import pages
 from flows.host.flow_run import batch_id_of, cancelled, final_state, state_of
 from flows.operations import reconcile
 from flows.sources import ontologies, places
@@ -181,6 +183,32 @@ def read(run: FlowRun, source: str, ontology: str, columns: sources.Columns, que
     if source == sources.STDIN:
         raise invalid("SOURCE", source, "is stdin, which a run of Prefect's doesn't have; name a file")
     return sources.load(source, ontology, columns, query, Allowed.of(Settings.load(), named_by_deployment(run)))
+
+
+@flow(
+    name="fan-out-batch",
+    retries=0,
+    persist_result=False,
+    on_crashed=[settle_batch],
+    on_cancellation=[settle_batch],
+)
+def fan_out_batch(batch_id: form.BatchId) -> State[Any]:
+    """Run a batch of a fan-out, whose documents are stored; entered again, it does only what is missing.
+
+    Args:
+        batch_id: The batch. ``knowledge-batch fan-out`` makes it, and the run.
+    """
+    store = Store.from_settings()
+    try:
+        fan_out, request = fan_outs.of_batch(store.database, batch_id)
+        if fan_out.is_cancelled:
+            return Cancelled(message=f"The fan-out {fan_out.id} was cancelled")
+        with publishing.publish_progress(store, batch_id), settings_of_this_call(extractor=fan_out.extractor or None):
+            run_or_resume(request, fan_out.mode or None)
+        pages.publish(store, fan_out)
+        return final_state(store, batch_id)
+    except KnowledgeBatchError as error:
+        return Failed(message=form.in_words(error), data=error)
 
 
 def refuse_password(field: str, address: str) -> None:

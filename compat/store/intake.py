@@ -69,7 +69,7 @@ def params_hash(params: Request) -> str:
 def insert_batch(connection: Connection, params: Request, batch_id: str, execution_id: str, mode: str) -> None:
     """Write the batch's rows as pending, its documents, and the ontologies that aren't stored yet."""
     config = params.config
-    document_ids = _insert_documents(connection, params, batch_id)
+    document_ids = insert_documents(connection, params, batch_id)
     connection.execute(
         BatchExecution.__table__.insert(),  # type: ignore[attr-defined]
         {
@@ -104,7 +104,7 @@ def insert_batch(connection: Connection, params: Request, batch_id: str, executi
     )
 
 
-def _insert_documents(connection: Connection, params: Request, batch_id: str) -> list[str]:
+def insert_documents(connection: Connection, params: Request, batch_id: str) -> list[str]:
     """Write the documents, and the ontologies that aren't stored yet. Return the documents' ids in their order."""
     document_ids: list[str] = []
     hashes: dict[str, str] = {}

@@ -216,6 +216,11 @@ def newest(connection: Connection, lease_seconds: float, limit: int) -> list[Bat
     return _records(connection.execute(query).all(), lease_seconds)
 
 
+def among(connection: Connection, lease_seconds: float, batch_ids: Select[Any]) -> list[BatchRecord]:
+    """Return the batches whose ids a query finds, as far as they have been claimed."""
+    return _records(connection.execute(_query().where(BatchRun.batch_id.in_(batch_ids))).all(), lease_seconds)
+
+
 def unfinished(connection: Connection, lease_seconds: float) -> list[BatchRecord]:
     """Return the batches without a terminal status, the oldest first."""
     query = _query().where(BatchExecution.status.not_in(TERMINAL)).order_by(BatchRun.created_at)

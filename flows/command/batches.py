@@ -15,7 +15,7 @@ from compat.settings import Settings, settings_of_this_call
 from compat.store import Store
 from compat.store.intake import Rerun
 from compat.store.overview import rerun_of_failed
-from flows.command import models
+from flows.command import fan_out, models
 from flows.command.outcome import finish_batch
 from flows.command.terminal import BatchId, Format, check_format, note, whole_number
 from flows.sources import ontologies
@@ -161,7 +161,9 @@ def resume(
     output: Annotated[Path | None, typer.Option()] = None,
     format: Format = "table",
 ) -> None:
-    """Go on with a failed or interrupted batch; documents that succeeded don't run again."""
+    """Go on with a failed or interrupted batch or fan-out; documents that succeeded don't run again."""
     check_format(format)
+    if fan_out.resume(batch_id, {"mode": mode, "extractor": extractor, "model": model, "output": output}, format):
+        return
     with settings_of_this_call(extractor=extractor, linear_model=model):
         finish_batch(batch_id, lambda: flows.resume_request(batch_id, mode), format, output, fail_on_error)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from compat.errors import InvalidInputError, KnowledgeBatchError, Problem
+from compat.errors import BatchNotFoundError, InvalidInputError, KnowledgeBatchError, Problem
 from compat.proxies import keep_loopback_direct
 from flows.command.log import LogFile, Neutral
 from flows.command.terminal import BatchId, Format, Group, Later, check_format, fail, plain, print_json, show
@@ -22,11 +22,20 @@ class Commands(Group):
 
     listed = (
         Later("run", "batches:run", "Run a batch and show its result."),
-        Later("resume", "batches:resume", "Go on with a failed or interrupted batch; documents that succeeded don't run again."),
+        Later(
+            "resume",
+            "batches:resume",
+            "Go on with a failed or interrupted batch or fan-out; documents that succeeded don't run again.",
+        ),
         "status",
         "events",
         "cancel",
         "list",
+        Later(
+            "fan-out",
+            "fan_out:fan_out",
+            "Cut a source into batches, each a flow run, for any number of workers; run again, it submits what is missing.",
+        ),
         Later("export", "graphs:export", "Write the merged graph of batches to a file, in the format of its ending."),
         Later(
             "view",
@@ -107,7 +116,7 @@ def _options(
 
 @app.command()
 def status(batch_id: BatchId, format: Format = "table") -> None:
-    """Show where a batch stands."""
+    """Show where a batch or fan-out stands."""
     from rich.table import Table
 
     import flows
@@ -118,7 +127,13 @@ def status(batch_id: BatchId, format: Format = "table") -> None:
     from flows.command.outcome import add_failures, rerun_command
 
     check_format(format)
-    state = flows.get_status(batch_id)
+    try:
+        state = flows.get_status(batch_id)
+    except BatchNotFoundError:
+        from flows.command import fan_out
+
+        fan_out.status(batch_id, format)
+        return
     settings = Settings.load()
     store = Store.from_settings(settings)
     links = reruns(store, batch_id)
@@ -168,10 +183,15 @@ def events(
 
 @app.command()
 def cancel(batch_id: BatchId) -> None:
-    """Cancel a batch: no further document starts; those in work finish."""
+    """Cancel a batch or fan-out: no further document starts; those in work finish."""
     import flows
 
-    print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
+    try:
+        print_json(flows.cancel_batch(batch_id).model_dump(mode="json"))
+    except BatchNotFoundError:
+        from flows.command import fan_out
+
+        fan_out.cancel(batch_id)
 
 
 @app.command(name="list")

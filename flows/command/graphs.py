@@ -8,11 +8,14 @@ import typer
 
 from compat.errors import InvalidInputError, Problem
 from compat.store import Store, graphs
+from flows.command import fan_out
 from flows.command.terminal import note
 from flows.graph import export as exporting
 from flows.graph.merged import MergedGraph
 
-BatchIds = Annotated[list[str], typer.Argument(metavar="ID…", help="One batch, or several that are merged in this order.")]
+BatchIds = Annotated[
+    list[str], typer.Argument(metavar="ID…", help="A batch or fan-out, or several that are merged in this order.")
+]
 NoResolution = Annotated[bool, typer.Option("--no-resolution", help="Documents' own entities, not merged across documents.")]
 _ENDINGS = ", ".join(exporting.FORMATS)
 
@@ -41,6 +44,7 @@ def export(
         if given and ending not in endings:
             raise InvalidInputError([Problem(option, str(to), f"is for {', '.join(endings)}; leave it out")])
     graph = MergedGraph(Store.from_settings(), batch_ids, merge=not no_resolution)
+    fan_out.note_missing(batch_ids)
     written = exporting.write(graph, to, exporting.Options(evidence, tables, raw))
     note(f"{written.count} {written.what} in {', '.join(map(str, written.files))}; {_entities(graph)}")
 
@@ -58,6 +62,7 @@ def view(
     if exporting.check(file) != ".html":
         raise InvalidInputError([Problem("--to", str(file), "a page ends in .html; other formats are export's")])
     graph = MergedGraph(Store.from_settings(), batch_ids, merge=not no_resolution)
+    fan_out.note_missing(batch_ids)
     written = exporting.write(graph, file, exporting.Options())
     note(f"{_entities(graph)}; the page is {file.absolute()}")
     if written.count < graph.count("node"):

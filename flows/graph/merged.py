@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from compat import fan_outs
 from compat.contracts import CanonicalEntity, Entity, ExtractionResult
 from compat.errors import InvalidInputError, OntologyParseError, Problem
 from compat.ids import derived_id
@@ -75,7 +76,7 @@ class MergedGraph:
 
         Args:
             store: Where they are.
-            batch_ids: At least one; a batch that was run without resolution keeps its documents' own entities.
+            batch_ids: At least one batch or fan-out; a batch that was run without resolution keeps its documents' own entities.
             merge: Whether entities are merged at all.
 
         Raises BatchNotFoundError.
@@ -83,7 +84,7 @@ class MergedGraph:
         if not batch_ids:
             raise InvalidInputError([Problem("ID", "", "name at least one batch")])
         self.store = store
-        self.batch_ids = tuple(dict.fromkeys(batch_ids))
+        self.batch_ids = tuple(dict.fromkeys(fan_outs.expand(store.database, batch_ids)))
         self.prefixes: dict[str, str] = {}
         self._merging = [each for each in self.batch_ids if merge and store.config(each).enable_entity_resolution]
         self.is_merged = len(self._merging) == len(self.batch_ids)

@@ -100,8 +100,22 @@ class Documents:
         return self._count
 
     def __iter__(self) -> Iterator[DocumentInput]:
+        return self.read(0, self._count)
+
+    def cut(self, size: int) -> Iterator["Part"]:
+        """Yield the documents in parts of ``size``, the last one of what is left."""
         place = 0
-        for _ in range(self._count):
+        for first in range(0, self._count, size):
+            part = Part(self, place, min(size, self._count - first))
+            yield part
+            self._file.seek(place)
+            for _ in range(part.count):
+                self._file.readline()
+            place = self._file.tell()
+
+    def read(self, place: int, count: int) -> Iterator[DocumentInput]:
+        """Yield so many documents from a place in the file of checked documents on."""
+        for _ in range(count):
             # Another reader may have moved the file's position.
             self._file.seek(place)
             document_id, text = json.loads(self._file.readline())
@@ -129,6 +143,21 @@ class Documents:
             }
         )
         return StreamedParams(params.batch_id, params.organization_id, params.ontology_id, self, params.config)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some documents out of all, in order; they can be read more than once."""
+
+    documents: Documents
+    place: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[DocumentInput]:
+        return self.documents.read(self.place, self.count)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from compat.store.schema.batches import (
     Switch,
 )
 from compat.store.schema.cutover import BatchCheck, CutoverRecord
+from compat.store.schema.fan_outs import FanOutBatch, FanOutRow
 from compat.store.schema.models import ModelAnswer, ModelCall, ModelLimit, ModelTurn
 from compat.store.schema.old import BatchExecution, MentionRecord, WorkflowActivity, WorkflowExecution
 from compat.store.schema.shadows import ShadowSubmission, StoredBaseline, StoredReport, TapeRow
@@ -29,6 +30,8 @@ __all__ = [
     "CanonicalRow",
     "CutoverRecord",
     "DocumentOutcome",
+    "FanOutBatch",
+    "FanOutRow",
     "Json",
     "MentionRecord",
     "ModelAnswer",
