@@ -40,9 +40,11 @@ class Settings(BaseModel):
     workflow_mode: str | None = Field(None, description="legacy, engine or shadow; by default the stored switch decides.")
     workflow_enable_legacy_rollback: bool = Field(True, description="Whether legacy finishes a batch when Prefect fails.")
     extractor: str = Field("rules", description="rules, linear, llm, or package.module:factory.")
-    run_on: Literal["threads", "processes"] = Field(
-        "threads", description="Where the extractor runs: threads of the batch's process, or processes, one for each core."
+    run_on: Literal["threads", "processes", "dask", "ray"] = Field(
+        "threads",
+        description="Where the extractor runs: threads of the batch's process, processes (one for each core), dask or ray.",
     )
+    cluster: str | None = Field(None, description="Address of the Dask scheduler or the Ray cluster, for KNOWLEDGE_RUN_ON.")
     retry_base_seconds: float = Field(
         1.0, ge=0, le=3600, description="The unit, in seconds, of the waits of 1, 2 and 4 before retries."
     )

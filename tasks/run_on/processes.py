@@ -1,4 +1,4 @@
-"""Where extractors run: the one seam. Threads of the batch's process by default, or processes of its own beside it."""
+"""Documents in processes beside the batch's own, one for each core."""
 
 import hashlib
 import json
@@ -11,44 +11,17 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 
-from compat.contracts import ExtractionResult, Extractor, PipelineConfig
-from compat.errors import InvalidInputError, Problem
+from compat.contracts import PipelineConfig
 from compat.settings import Settings
-from compat.stored_errors import ReplayedError
-from tasks.extraction import load_extractor
+from tasks.run_on.answers import ExtractorProcessDiedError
 
 PROGRAM = Path(__file__).with_name("extractor_process.py")
 # A process that is told to end and has a document in work gets this long.
 END_SECONDS = 5.0
 
 
-class ExtractorProcessDiedError(RuntimeError):
-    """The process that extracted a document ended without an answer: that document's failed attempt, and no other's."""
-
-
-def place_extractor(settings: Settings) -> Extractor:
-    """Return a batch's extractor, which runs where ``KNOWLEDGE_RUN_ON`` says; `release` ends it with the batch.
-
-    Raises ExtractorNotFoundError, and InvalidInputError for an extractor that can't run there.
-    """
-    # Loaded here as well, so that one that can't be is found before anything is written.
-    extractor = load_extractor(settings.extractor, settings)
-    if settings.run_on == "threads":
-        return extractor
-    if settings.extractor == "llm":
-        advice = "llm waits for its model and keeps the answers in the store, so it runs in threads; set it to threads"
-        raise InvalidInputError([Problem("KNOWLEDGE_RUN_ON", settings.run_on, advice)])
-    return ProcessExtractor(settings)
-
-
-def release(extractor: Extractor) -> None:
-    """End the processes of an extractor, if it has any."""
-    if isinstance(extractor, ProcessExtractor):
-        extractor.close()
-
-
-class ProcessExtractor:
-    """Runs an extractor in processes, one for each core, started when documents ask for them and kept for the batch.
+class ExtractorProcesses:
+    """Processes, at most one for each core, started when documents ask for them and kept for the batch.
 
     A process has one document at a time, so one that dies costs that document's attempt alone; the next document starts another.
     """
@@ -59,24 +32,21 @@ class ProcessExtractor:
         self._idle: list[ExtractorProcess] = []
         self._lock = threading.Lock()
 
-    def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
-        """Return the graph of one text, as the extractor does. Raises its error as a ReplayedError."""
+    def ask(self, text: str, ontology: str, config: PipelineConfig) -> bytes:
+        """Return the answer for one document. Raises ExtractorProcessDiedError."""
         with self._places:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
             process = process or ExtractorProcess(self._settings)
             try:
-                answer = process.ask(text, ontology_content, config)
+                answer = process.ask(text, ontology, config)
             except BaseException:
                 # Dead, or with an answer under way that nobody waits for.
                 process.close(seconds=0)
                 raise
             with self._lock:
                 self._idle.append(process)
-        if answer[:1] == b"E":
-            # Pickled by a process of ours.
-            raise ReplayedError(pickle.loads(answer[1:]))  # noqa: S301
-        return ExtractionResult.model_validate_json(answer[1:])
+        return answer
 
     def close(self) -> None:
         """End the processes, all of which are idle where the batch has ended."""

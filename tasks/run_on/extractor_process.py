@@ -6,11 +6,11 @@ the result as JSON, or ``E`` and a stored error. It ends when the connection is 
 
 import json
 import os
-import pickle
 import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import Connection
 
 # How often a process looks whether its parent is there, in seconds.
@@ -30,27 +30,19 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     # Before anything of ours is imported: the extractor's module is found where the parent finds it.
     sys.path[:] = json.loads(connection.recv_bytes())
-    from compat.recording.output import checked
-    from compat.stored_errors import StoredError
     from tasks.extraction import load_extractor
+    from tasks.run_on.answers import answer
 
     settings = connection.recv()
-    extractor = None
+    # Loaded at the first document: what a factory raises fails documents, as in a thread.
+    load = cache(lambda: load_extractor(settings.extractor, settings))
     ontologies: dict[str, str] = {}
     with suppress(EOFError, OSError):
         while True:
             text, key, ontology, config = connection.recv()
             if ontology is not None:
                 ontologies[key] = ontology
-            try:
-                if extractor is None:
-                    extractor = load_extractor(settings.extractor, settings)
-                # As in a thread, before JSON has made null of NaN.
-                answer = b"R" + checked(extractor.run(text, ontologies[key], config), text).json.encode()
-            except BaseException as error:
-                # Also SystemExit and its like: raised by an extractor, they fail its document.
-                answer = b"E" + pickle.dumps(StoredError.of(error))
-            connection.send_bytes(answer)
+            connection.send_bytes(answer(load, text, ontologies[key], config))
 
 
 if __name__ == "__main__":
