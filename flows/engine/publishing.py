@@ -85,7 +85,8 @@ def summary(
     if batch.status == RowStatus.FAILED and resumable:
         following.insert(0, f"knowledge-batch resume {quoted}")
     elif batch.completed_documents:
-        following[:0] = [f"knowledge-batch export {quoted} --to graph.ttl", f"knowledge-batch view {quoted}"]
+        again = [f"knowledge-batch run --failed-of {quoted}"] if batch.ended and batch.failed_documents else []
+        following[:0] = [f"knowledge-batch export {quoted} --to graph.ttl", f"knowledge-batch view {quoted}", *again]
     rows = [f"| {name} | {escaped(value)} |" for name, value in (*facts.items(), *(("Source", note) for note in notes))]
     # The first fact as the table's head: an empty one shows as an empty row.
     lines = [f"## Batch {escaped(batch.batch_id)}: {batch.status}", "", rows[0], "|---|---|", *rows[1:]]

@@ -1,7 +1,7 @@
 """The deployments of prefect.yaml on a server: what is missing is made, ours is brought up to date, an operator's is kept."""
 
+import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -45,14 +45,28 @@ def apply(say: Callable[[str], None]) -> None:
     try:
         with get_client(sync_client=True) as client:
             for pool in sorted({entry["work_pool"]["name"] for entry in entries()}):
-                # One that exists keeps its limits and its runs.
-                with suppress(ObjectAlreadyExists):
-                    client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+                make_pool(client, pool, say)
             for entry in entries():
                 say(_applied(client, entry))
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
         # Prefect raises RuntimeError if nobody answers at the API's address.
         raise PrefectUnavailableError(PREFECT_API_URL.value() or "PREFECT_API_URL", f"{type(error).__name__}: {error}") from error
+
+
+def make_pool(client: SyncPrefectClient, name: str, say: Callable[[str], None]) -> None:
+    """Create a work pool unless it exists; one that does keeps its limits, its runs and its template.
+
+    Ours takes neither a command nor variables of the environment from whoever starts a run, who could run anything as the
+    worker by them, and read whatever it can.
+    """
+    template = json.loads((files("deployments") / "work-pool.json").read_text(encoding="utf-8"))
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+    except ObjectAlreadyExists:
+        taken = client.read_work_pool(name).base_job_template.get("variables", {}).get("properties", {})
+        if opened := sorted(taken.keys() & {"command", "env"}):
+            risk = "by which whoever starts a run can run commands as the worker"
+            say(f"kept: the work pool {name}, which takes {' and '.join(opened)} as job variables, {risk}")
 
 
 def _applied(client: SyncPrefectClient, entry: Mapping[str, Any]) -> str:

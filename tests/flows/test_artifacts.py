@@ -46,6 +46,12 @@ def test_a_summary_names_the_next_command(status: str, verb: str) -> None:
     assert commands[0].startswith(f"knowledge-batch {verb} 'b 1'")
 
 
+def test_a_summary_offers_to_run_failed_documents_again() -> None:
+    again = "knowledge-batch run --failed-of 'b 1'"
+    assert again in publishing.summary(replace(BATCH, status="completed"))
+    assert again not in publishing.summary(replace(BATCH, status="completed", failed_documents=0))
+
+
 def test_a_summary_advises_no_resume_that_can_change_nothing() -> None:
     assert "resume" not in publishing.summary(replace(BATCH, status="failed"), resumable=False)
 

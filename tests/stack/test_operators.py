@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.workers.process import ProcessWorker
 
 from flows.operations import deployments
 
@@ -16,7 +19,7 @@ def applied() -> dict[str, str]:
     """The lines of a deploy, by deployment."""
     lines: list[str] = []
     deployments.apply(lines.append)
-    return {line.split(": ")[1].split(";")[0].split(" (")[0]: line for line in lines}
+    return {line.split(": ")[1].split(";")[0].split(" (")[0]: line for line in lines if not line.startswith("kept")}
 
 
 def patch(client: SyncPrefectClient, found: Any, **fields: Any) -> None:
@@ -99,3 +102,36 @@ def test_a_limit_that_was_set_for_the_shadows_queue_stays(client: SyncPrefectCli
     client.request("PATCH", path, json={"concurrency_limit": 5})
     applied()
     assert client.request("GET", path).json()["concurrency_limit"] == 5
+
+
+@pytest.mark.parametrize(
+    "variables", [{"command": "id"}, {"env": {"KNOWLEDGE_SOURCES_ALLOW": "/"}}, {"working_dir": "/etc"}], ids=str
+)
+def test_whoever_starts_a_run_names_neither_its_command_nor_its_environment(
+    client: SyncPrefectClient, variables: dict[str, Any]
+) -> None:
+    pool = f"pool-{next(iter(variables))}"
+    lines: list[str] = []
+    deployments.make_pool(client, pool, lines.append)
+    found = client.read_deployment_by_name(NIGHTLY)
+    patch(client, found, work_pool_name=pool, work_queue_name="default")
+    with pytest.raises(PrefectHTTPStatusError) as raised:
+        client.create_flow_run_from_deployment(found.id, job_variables=variables)
+    assert "Additional properties are not allowed" in raised.value.response.json()["detail"]
+    assert client.create_flow_run_from_deployment(found.id).job_variables == {}
+    deployments.make_pool(client, pool, lines.append)
+    assert lines == []
+
+
+def test_a_pool_that_takes_commands_is_kept_and_said(client: SyncPrefectClient) -> None:
+    lines: list[str] = []
+    client.create_work_pool(WorkPoolCreate(name="theirs", type="process"))
+    client.request(
+        "PATCH",
+        "/work_pools/{name}",
+        path_params={"name": "theirs"},
+        json={"base_job_template": ProcessWorker.get_default_base_job_template()},
+    )
+    deployments.make_pool(client, "theirs", lines.append)
+    [line] = lines
+    assert line.startswith("kept: the work pool theirs, which takes command and env as job variables")
