@@ -80,7 +80,7 @@ class Trigger:
 
 
 def wrong_outcome(served: Served) -> str | None:
-    """The batch's end or counts are not what its documents' outcomes come to under its policy."""
+    """The batch's status or counts don't follow from its documents' outcomes."""
     if served.counted != (served.succeeded, served.failed):
         return f"its row counts {served.counted} extracted and failed documents, {(served.succeeded, served.failed)} are stored"
     has_all_failed = terminal_status(served.succeeded, served.failed) == "failed"
@@ -91,7 +91,7 @@ def wrong_outcome(served: Served) -> str | None:
 
 
 def second_owner(served: Served) -> str | None:
-    """The attempts at a document are not those of one owner with its budget."""
+    """A document has attempts beyond its budget, or its outcome counts others than are on record."""
     return served.attempts_breach
 
 
@@ -110,7 +110,7 @@ def failed_lookup(served: Served) -> str | None:
 
 
 def event_drift(served: Served) -> str | None:
-    """The event log isn't created, documents, one end, or tells other documents than have outcomes."""
+    """The events don't begin with created and stop at one end, or a document's outcome has no event."""
     tags = [tag for tag, _, _ in served.events]
     if tags == [_LAST[1]] and not served.outcomes:
         # It ended before it began: its process died, or it was cancelled.
@@ -138,7 +138,7 @@ def event_drift(served: Served) -> str | None:
 
 
 def failed_infrastructure(served: Served) -> str | None:
-    """Prefect's machinery failed, and legacy finished the batch, or nobody."""
+    """Prefect failed during the batch, whether or not legacy then finished it."""
     reason = served.rollback_reason
     if reason is not None:
         return None if reason.startswith(HandedOverError.__name__) else f"rolled back: {reason}"

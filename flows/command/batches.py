@@ -158,7 +158,7 @@ def resume(
     extractor: Extractor = None,
     model: Model = None,
     fail_on_error: FailOnError = False,
-    output: Annotated[Path | None, typer.Option()] = None,
+    output: Annotated[Path | None, typer.Option(help="A folder for result.json and graph.ttl.")] = None,
     format: Format = "table",
 ) -> None:
     """Go on with a failed or interrupted batch or fan-out; documents that succeeded don't run again."""

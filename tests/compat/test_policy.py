@@ -1,22 +1,34 @@
 """The policy table and its arithmetic."""
 
+from pathlib import Path
+
 import pytest
 
+from compat import policy
 from compat.contracts import BatchConfig, FailurePolicy
 from compat.policy import next_round, retry_policy, terminal_status
+from legacy import orchestrator
 
 
 @pytest.mark.parametrize(
-    ("policy", "owner", "delays", "sequential"),
+    ("name", "owner", "delays", "sequential"),
     [
         ("continue-on-failure", "activity", (1.0, 2.0, 4.0), False),
         ("abort-all", "activity", (1.0, 2.0, 4.0), True),
         ("retry-failed", "orchestrator", (0.0, 0.0, 0.0, 0.0, 0.0), False),
     ],
 )
-def test_a_policy_has_one_owner_with_its_waits(policy: str, owner: str, delays: tuple[float, ...], sequential: bool) -> None:
-    found = retry_policy(BatchConfig(failure_policy=FailurePolicy(policy), max_retries=5))
+def test_a_policy_has_one_owner_with_its_waits(name: str, owner: str, delays: tuple[float, ...], sequential: bool) -> None:
+    found = retry_policy(BatchConfig(failure_policy=FailurePolicy(name), max_retries=5))
     assert (found.owner, found.delays, found.sequential, found.attempts) == (owner, delays, sequential, 1 + len(delays))
+
+
+def test_every_policy_has_its_rule_its_loop_and_its_row_in_the_docs() -> None:
+    assert set(policy._RULES) == set(orchestrator._POLICIES) == set(FailurePolicy)
+    docs = Path(__file__).parents[2] / "docs"
+    for page in ("contract.md", "explanation/retries.md"):
+        text = (docs / page).read_text(encoding="utf-8")
+        assert [each for each in FailurePolicy if f"\n| `{each}` | " not in text] == []
 
 
 def test_waits_are_multiples_of_the_base() -> None:

@@ -55,7 +55,7 @@ def parity_report(
     html: Annotated[Path | None, typer.Option(help="A file to write them to as one page.", metavar="FILE")] = None,
     format: Format = "table",
 ) -> None:
-    """All comparisons since then, the newest first."""
+    """List the comparisons of the last days, the newest first."""
     check_format(format)
     if html is not None:
         check_file("--html", html)
@@ -130,7 +130,7 @@ def cutover_check(
 ) -> None:
     """Whether the engine may take over: exit 0 go, 1 no-go, 2 not enough evidence, or none that is fresh.
 
-    After a demotion, evidence from before it counts no more.
+    After a demotion only evidence that is younger counts.
     """
     check_format(format)
     age = gate.parse_age(max_age, "--max-age")
