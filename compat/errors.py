@@ -241,7 +241,7 @@ class BatchInfrastructureError(Infrastructure):
 
 
 class StoreUnavailableError(Infrastructure):
-    """The database failed at something that is about no single batch. ``reason`` is its first cause, in one line."""
+    """The database failed outside the work on a single batch. ``reason`` is its first cause, in one line."""
 
     reason: str
 
@@ -250,7 +250,7 @@ class StoreUnavailableError(Infrastructure):
 
 
 class UnkeepableDataError(Infrastructure):
-    """The database runs, and refuses what was to be written. ``reason`` is its first cause, in one line."""
+    """The database works, but refuses a value that was to be written. ``reason`` is its first cause, in one line."""
 
     reason: str
 
@@ -259,7 +259,7 @@ class UnkeepableDataError(Infrastructure):
 
 
 class SchemaVersionError(Infrastructure):
-    """The database's tables are of another version than this code. ``found`` is None where there are none."""
+    """The database's tables have another version than this code. ``found`` is None where there are none."""
 
     terminal = True
     namespace: str

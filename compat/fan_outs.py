@@ -159,7 +159,7 @@ def complete(database: Database, fan_out: FanOut, batch_count: int) -> None:
 
 
 def find(database: Database, fan_out_id: str) -> FanOut | None:
-    """Return a fan-out; None where the id is none's."""
+    """Return a fan-out, or None if there is none with this id."""
     if keepable_text(fan_out_id) != fan_out_id:
         return None
     with infrastructure(fan_out_id, "batch_get_status"), database.read() as connection:

@@ -1,4 +1,4 @@
-"""Named places between two promises, at which a test can end the process. In production nothing happens there."""
+"""Named places between two writes, at which a test can end the process. In production nothing happens there."""
 
 from collections.abc import Callable
 from typing import Literal

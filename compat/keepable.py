@@ -1,4 +1,4 @@
-"""What JSON, every database and a line of text can keep, made of what they can't."""
+"""Values as JSON, every database and a line of text can keep them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ def keepable_text(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text of others as one line that steers no terminal: what would is written as an escape."""
+    """Return a foreign text as one line that can't control a terminal: control characters are written as escapes."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), keepable_text(text))
 
 

@@ -1,4 +1,4 @@
-"""Texts from outside in Markdown: as text, never as markup, wherever a page or an artifact shows them."""
+"""Foreign texts in Markdown: shown as text, never as markup."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every private name of another's code that we use, each with its reason; tests/compat/test_private.py says when one changes.
+"""Every private name of other packages that we use, each with its reason; tests/compat/test_private.py says when one changes.
 
 Whatever they are found at is handed in, so this floor imports none of them.
 """
@@ -32,7 +32,7 @@ _registered: object = None
 
 
 def wait_at_exit(wait: Callable[[], None]) -> None:
-    """Have the interpreter wait before it shuts thread pools down, which it does before it waits for threads.
+    """Make the interpreter call ``wait`` at exit before it shuts down thread pools.
 
     A batch in the background needs its pool to its end. This is how the pools themselves ask to be waited for; the last to
     ask comes first, so it is asked again only if somebody else has asked since.

@@ -18,7 +18,7 @@ class StoredError:
 
     @classmethod
     def of(cls, error: BaseException) -> "StoredError":
-        """Return what can be kept of any error, however little it lets itself be looked at."""
+        """Return what can be stored of an error, even of one whose text or class can't be read."""
         if isinstance(error, ReplayedError):
             return error.stored
         values: tuple[object, ...] = ()
@@ -53,7 +53,7 @@ class StoredError:
 
 
 class ReplayedError(Exception):
-    """An error that was stored before and is met again: it is kept as what it was, even where its class can't be made anew."""
+    """An error that was stored before and is raised again. It is stored as it was, even if its class can't be created here."""
 
     def __init__(self, stored: StoredError) -> None:
         self.stored = stored

@@ -1,4 +1,4 @@
-"""The attempt that an extractor works for, where it wants to know: whose it is, whether to stop, and how far it is."""
+"""The attempt that an extractor is working on, if it asks: its batch and document, whether to stop, and its progress."""
 
 from collections.abc import Callable
 from contextvars import ContextVar

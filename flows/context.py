@@ -1,4 +1,4 @@
-"""What one call works with: made once at the door, and handed down."""
+"""What one call works with: made once, as the call comes in, and handed down."""
 
 from dataclasses import dataclass, field
 
@@ -76,7 +76,7 @@ def open_store(batch_id: str, operation: str, hint: str | None = None) -> Store:
 
 
 def decided(mode: str | None, settings: Settings, store: Store, asker: Asker | None = None) -> Decision:
-    """Return the mode of a batch, or of the next one, with the stored switches and the ramp heard."""
+    """Return the mode of a batch, or of the next one, by the stored switches and the ramp too."""
     switches = store.switches()
     ramp = Ramp.from_switches(switches)
     if ramp.organizations and asker is not None and asker.organization_id is None:

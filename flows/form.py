@@ -95,7 +95,7 @@ def schema_of(flow: Any, parameters: Mapping[str, Any] | None = None) -> dict[st
 
 
 def in_words(error: KnowledgeBatchError) -> str:
-    """Return an error as the page shows it: fields by their titles, and nothing of what stands in a file."""
+    """Return an error as the page shows it: fields by their titles, and nothing of a file's content."""
     if not isinstance(error, InvalidInputError):
         return str(error)
     return "; ".join(map(_sentence, error.problems))

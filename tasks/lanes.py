@@ -25,7 +25,7 @@ class DocumentsFailedError(Exception):
 
 
 class LanesClosedError(Exception):
-    """The flow has ended; no lane may go on behind it."""
+    """The flow has ended; no lane may go on after it."""
 
 
 class Lane:

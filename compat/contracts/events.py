@@ -90,7 +90,7 @@ class ResolutionCompleted(BatchEvent):
 
 
 class BatchCompleted(BatchEvent):
-    """The batch has ended with at least one extracted document, or without any."""
+    """The batch has ended: at least one document was extracted, or it had no documents."""
 
     total_documents: int
     entity_count: int

@@ -56,7 +56,7 @@ class Entity(Payload):
 
 
 class CanonicalEntity(Payload):
-    """What entities of one or more documents come to that mean the same (CONTRACT 9.8).
+    """The one thing that several entities, of one or more documents, stand for (CONTRACT 9.8).
 
     ``types`` are those of all of them, the commonest main one first; ``attributes`` has every value that any of them
     has. ``entity_count`` is how many entities of documents they were.
@@ -133,7 +133,7 @@ class Extractor(Protocol):
 
 
 class NamedEntity(Protocol):
-    """What resolution asks of an entity of a document."""
+    """A document's entity, as far as resolution needs it."""
 
     @property
     def name(self) -> str:
@@ -153,7 +153,7 @@ class NamedEntity(Protocol):
 
 
 class Resolution(Protocol):
-    """What resolving a batch's entities came to: the canonical ones, and how many entities went into another."""
+    """The result of resolving a batch's entities: the canonical ones, and how many were merged into another."""
 
     @property
     def entities(self) -> Iterable[CanonicalEntity]:
@@ -171,7 +171,7 @@ class Resolution(Protocol):
 
 
 class Resolver(Protocol):
-    """What merges entities, given as ``(document_id, entity)``, of an organization and by ontologies."""
+    """Merges an organization's entities, given as ``(document_id, entity)``, by means of the ontologies."""
 
     def __call__(
         self, entities: Iterable[tuple[str, NamedEntity]], organization_id: str, ontologies: Iterable[str], /

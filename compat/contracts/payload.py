@@ -50,7 +50,7 @@ _KINDS = {"id": TypeAdapter[str](Id), "text": TypeAdapter[str](PlainText)}
 
 
 def checked(kind: Literal["id", "text"], field: str, value: object) -> str:
-    """Return an argument that is an id or a text, as it is. Raises InvalidInputError that names the field."""
+    """Return an argument unchanged if it is a valid id or text. Raises InvalidInputError that names the field."""
     try:
         return _KINDS[kind].validate_python(value, strict=True)
     except ValidationError as error:

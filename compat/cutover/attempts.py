@@ -8,7 +8,7 @@ from compat.store.reading import DocumentAttempts
 
 
 def breaches(document: DocumentAttempts) -> Iterator[str]:
-    """Yield what doesn't add up of a document's attempts: their owner, their numbers, their budget, their order."""
+    """Yield what is wrong with a document's attempts: their owner, their numbers, their budget, their order."""
     policy = retry_policy(document.config)
     if document.owner not in (None, policy.owner):
         yield f"its row names the owner {document.owner}, its policy {policy.owner}"

@@ -1,4 +1,4 @@
-"""The old system's readers, frozen: their queries as they were written (CONTRACT 8), and what they take for right.
+"""The old system's readers, frozen: their queries as they were written (CONTRACT 8), and what they expect to find.
 
 Plain SQL on purpose: a reader that shares no code with us finds out what a changed table or status does to readers that
 nobody may change. Only a change of the contract changes this module.
@@ -63,7 +63,7 @@ def look(connection: Connection, batch_id: str) -> OldView:
 
 
 def wrong(view: OldView) -> list[str]:
-    """Return what an old reader would take for wrong of what it sees."""
+    """Return what an old reader would find wrong with what it sees."""
     if view.row is None or view.counts is None:
         return ["no row is found by its id"]
     row, counts = view.row, view.counts

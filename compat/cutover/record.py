@@ -165,7 +165,7 @@ def keep(database: Database, change: Change) -> None:
 
 
 def changes(database: Database, limit: int | None = None, *actions: Action) -> list[Change]:
-    """Return the records, the newest first; of these actions alone, where some are named."""
+    """Return the records, the newest first; where actions are named, only theirs."""
     query = select(CutoverRecord).order_by(CutoverRecord.created_at.desc(), CutoverRecord.id).limit(limit)
     if actions:
         query = query.where(CutoverRecord.action.in_(actions))

@@ -9,7 +9,7 @@ from compat.modes.ramp import NO_RAMP, Ramp, is_taken, place_of
 
 
 class Mode(StrEnum):
-    """Who does the work: the old orchestrator, Prefect, or the old one with Prefect compared behind it."""
+    """Who does the work: the old orchestrator, Prefect, or the old one, with Prefect repeating and comparing it afterwards."""
 
     LEGACY = "legacy"
     ENGINE = "engine"

@@ -38,11 +38,11 @@ class Ramp:
 
     @property
     def serves(self) -> bool:
-        """Whether some batch may go to the engine by it."""
+        """Whether it sends any batch to the engine."""
         return bool(self.percent) or any(self.organizations.values())
 
     def share_of(self, organization_id: str | None) -> float | None:
-        """Return the share of an organization's batches, None where no ramp speaks of them."""
+        """Return the share of an organization's batches, or None if no ramp covers them."""
         return self.organizations.get(organization_id or "", self.percent)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ NO_RAMP = Ramp()
 
 
 def place_of(batch_id: str) -> float:
-    """Return where a batch stands on the ramp, from 0 up to 100: always the same for an id, whatever the share is.
+    """Return a batch's place on the ramp, from 0 up to 100. It depends on the id alone, not on the share.
 
     A batch is taken where its place is below the share, so one that is in at 5 % is in at 20 %.
     """

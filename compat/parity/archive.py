@@ -62,7 +62,7 @@ def judged(
 
 
 def _served(main: Database, since: datetime) -> gate.Served:
-    """Return what callers' batches were served with since then. One without retries has no owner of them."""
+    """Return the policies and the owners of retries since then. A batch without retries has no owner."""
     query = select(BatchExecution.failure_policy, func.max(BatchExecution.max_retries))
     query = query.where(BatchExecution.created_at >= since).group_by(BatchExecution.failure_policy)
     with main.read() as connection:

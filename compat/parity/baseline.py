@@ -30,7 +30,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a baseline speaks of: batches of one ontology and policy, by one extractor, under one state of the code."""
+    """What a baseline is valid for: one ontology, one policy, one extractor and one version of the code."""
 
     ontology_hash: str
     policy: str
@@ -88,7 +88,7 @@ class Baseline:
 
 
 def measure(subject: Subject, runs: int, pairs: Sequence[Findings]) -> Baseline:
-    """Return the baseline of what pairs of legacy's own runs were found to differ in."""
+    """Return the baseline: how much pairs of legacy's own runs differed."""
     differing: Counter[str] = Counter()
     by_document: Counter[str] = Counter()
     compared: Counter[str] = Counter()

@@ -32,7 +32,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Ignore:
-    """A column that is not compared until a day. After it the rule counts no more, and the report says so."""
+    """A column that is not compared until a date. After that date the rule has expired, and the report says so."""
 
     frame: str
     column: str

@@ -126,7 +126,7 @@ class CutoverCheck:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What keeps the gate shut beside the evidence, in sentences."""
+        """What else keeps the gate shut, besides the evidence, in sentences."""
         found = []
         if self.unreported:
             again = f"prefect deployment run shadow-batch/shadow --param batch_id={shlex.quote(self.unreported[0])}"
@@ -236,12 +236,12 @@ def _evidence(
 
 
 def _content(report: ParityReport) -> tuple[str, str]:
-    """Return what a batch counts once by: its documents and its policy, under whatever ids. Older reports have the id alone."""
+    """Return what makes a batch count once: its documents and its policy, whatever its id. Older reports have only the id."""
     return report.content_hash or report.batch_id, report.policy
 
 
 def _lacking(risk: Risk, batches: Sequence[ParityReport], min_batches: int, wanted: Served) -> list[str]:
-    """Return what a go still needs of a risk: batches, every policy in use, and of R2 retries by every owner in use."""
+    """Return what a risk still lacks for a go: batches, every policy in use, and for R2 retries by every owner in use."""
     found = [f"{min_batches - len(batches)} more batches wanted"] if len(batches) < min_batches else []
     without = sorted(wanted.policies - {report.policy for report in batches})
     if without:

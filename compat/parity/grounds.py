@@ -1,4 +1,4 @@
-"""Whether a batch can be compared at all, and how an old shadow of it is cleared away."""
+"""Whether a batch can be compared at all, and how its old shadow is deleted."""
 
 import hashlib
 from collections.abc import Sequence

@@ -90,7 +90,7 @@ def _is_reading(batch_id: str, document_ids: Sequence[str]) -> tuple[ColumnEleme
 
 
 def tape_gaps(store: Store, batch_id: str) -> int:
-    """Return how many of the attempts that a shadow would make the tape doesn't hold. Raises BatchNotFoundError."""
+    """Return how many attempts of a shadow run are missing on the tape. Raises BatchNotFoundError."""
     query = select(TapeRow.document_id, TapeRow.generation, TapeRow.attempt).where(TapeRow.batch_id == batch_id)
     with store.database.read() as connection:
         taped = {tuple(row) for row in connection.execute(query)}

@@ -1,4 +1,4 @@
-"""What one comparison came to: the verdict, how much was compared, and where the two sides differ. Frozen data."""
+"""The result of one comparison: the verdict, how much was compared, and where the two sides differ. Frozen data."""
 
 import json
 from collections.abc import Mapping, Sequence

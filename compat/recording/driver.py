@@ -1,4 +1,4 @@
-"""Transactions at the driver itself, for what is written at every attempt: nothing between it and the database but a cursor."""
+"""Transactions on the database driver itself, without SQLAlchemy, for what is written at every attempt."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,7 +9,7 @@ from compat.store.database import Database
 
 
 class NotAsExpectedError(Exception):
-    """A statement changed other rows than it was to change."""
+    """A statement changed other rows than intended."""
 
 
 class DriverTransaction:

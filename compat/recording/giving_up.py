@@ -77,12 +77,12 @@ def give_up(store: Store, claim: Claim, reason: str, seconds: float = CALLER_SEC
 
 
 def go_on(batch_id: str) -> str:
-    """Return the advice that ends the reason of a batch which can be resumed."""
+    """Return the advice at the end of an error text: how to resume the batch."""
     return f"go on with knowledge-batch resume {batch_id}"
 
 
 def wait_for_giving_up(batch_id: str) -> None:
-    """Let this process finish giving up a batch before somebody takes it again. Returns within ``CALLER_SECONDS``."""
+    """Wait until this process has given up a batch, so that it can be taken again. Returns within ``CALLER_SECONDS``."""
     for giving_up in list(_PENDING):
         if giving_up.claim.batch_id == batch_id:
             giving_up.wait(CALLER_SECONDS)
@@ -90,7 +90,7 @@ def wait_for_giving_up(batch_id: str) -> None:
 
 @atexit.register
 def finish_giving_up() -> None:
-    """Let this process finish giving up all of its batches before it ends. Returns within ``EXIT_SECONDS``."""
+    """Wait until this process has finished giving up all of its batches. Returns within ``EXIT_SECONDS``."""
     until = time.monotonic() + EXIT_SECONDS
     for giving_up in list(_PENDING):
         giving_up.wait(max(0.0, until - time.monotonic()))

@@ -117,7 +117,7 @@ class Lease:
 
     @property
     def handed_over(self) -> bool:
-        """Whether a demotion takes the batch from the engine. Not the caller's stop: legacy goes on with the batch."""
+        """Whether a demotion takes the batch from the engine. Nobody asked it to stop: legacy goes on with it."""
         return self._handed_over.is_set() and not self._stop.asked
 
     @property

@@ -59,7 +59,7 @@ def is_stored(connection: Connection, batch_id: str, key: str) -> bool:
 
 
 def stored_events(database: Database, batch_id: str, after: int = -1) -> Iterator[tuple[int, BatchEvent]]:
-    """Yield the events with their sequence numbers from the one behind ``after`` on, a block of them in memory at a time.
+    """Yield the events that follow number ``after``, with their sequence numbers; a block of them is in memory at a time.
 
     Superseded ones are left out.
     """

@@ -1,4 +1,4 @@
-"""Database failures: which error of ours each becomes, its first cause in one line, and writes that may be missing."""
+"""Database failures: which error of ours each becomes, its first cause in one line, and optional writes."""
 
 import logging
 import sqlite3
@@ -44,7 +44,7 @@ def infrastructure(batch_id: str, operation: str, hint: str | None = None) -> It
 
 @contextmanager
 def best_effort(connection: Connection, what: str) -> Iterator[None]:
-    """Write what may be missing: where the database refuses it, that is logged and the transaction goes on.
+    """Write something optional: if the database refuses it, that is logged and the transaction goes on.
 
     A database that is gone is no refusal: that is raised, since the transaction can't go on either.
     """

@@ -58,7 +58,7 @@ def document_entities(database: Database, batch_id: str) -> Iterator[DocumentEnt
 
 
 def forget(connection: Connection, batch_id: str) -> None:
-    """Delete what an earlier resolution of the batch came to."""
+    """Delete the result of an earlier resolution of the batch."""
     for table in (CanonicalRow, CanonicalMember):
         connection.execute(delete(table).where(table.batch_id == batch_id))
 

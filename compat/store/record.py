@@ -152,7 +152,7 @@ class BatchRecord:
 
     @property
     def interrupted(self) -> str:
-        """What is said of it where its holder is dead."""
+        """The error text of a batch whose holder is dead."""
         return f"{INTERRUPTED}: no heartbeat for {self.lease_seconds:g} s; go on with knowledge-batch resume {self.batch_id}"
 
     @property
@@ -169,7 +169,7 @@ class BatchRecord:
 
     @property
     def state(self) -> BatchState:
-        """Where it stands. Raises ValueError for a status that is none."""
+        """Where it stands. Raises ValueError for an unknown status."""
         batch_id, finished, total = self.batch_id, self.finished_documents, self.total_documents
         if self.dead:
             return Failed(batch_id=batch_id, failed_documents=self.failed_documents, error=self.interrupted)

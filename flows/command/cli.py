@@ -15,7 +15,7 @@ from flows.command.terminal import BatchId, Format, Group, Later, check_format, 
 
 
 class Commands(Group):
-    """All commands. Those of other modules are loaded as they are called: nobody waits for what another command needs.
+    """All commands. Those of other modules are loaded when they are called, so that no command waits for another's imports.
 
     Their sentences stand here too, for the list of commands, which loads none; a test holds them to their commands'.
     """

@@ -87,13 +87,13 @@ def fan_out(
 
 
 def status(fan_out_id: str, format: str) -> None:
-    """Show where a fan-out stands. Raises BatchNotFoundError where the id is none's."""
+    """Show where a fan-out stands. Raises BatchNotFoundError if no fan-out has the id."""
     store = open_store(fan_out_id, "batch_get_status")
     _show(fan_outs.standing(store, _found(store, fan_out_id)), format)
 
 
 def resume(fan_out_id: str, options: Mapping[str, object], format: str) -> bool:
-    """Submit what is missing of a fan-out. Return whether the id is one's.
+    """Submit what is missing of a fan-out. Return whether there is one with this id.
 
     ``options`` are those of `resume` that a fan-out has no use for.
     """
@@ -109,7 +109,7 @@ def resume(fan_out_id: str, options: Mapping[str, object], format: str) -> bool:
 
 
 def cancel(fan_out_id: str) -> None:
-    """Cancel a fan-out's batches, those that run and those that wait. Raises BatchNotFoundError where the id is none's."""
+    """Cancel a fan-out's batches, those that run and those that wait. Raises BatchNotFoundError if no fan-out has the id."""
     from flows.fan_out import pages
 
     store = open_store(fan_out_id, "batch_run_dispatch", cancel_again(fan_out_id))

@@ -18,7 +18,7 @@ OLDER_FILES = 3
 
 
 class Neutral(logging.Formatter):
-    """Messages as one line each: a text of others begins no line of its own, and steers no terminal that shows the file."""
+    """Messages as one line each: a foreign text in them can neither begin a line nor control a terminal that shows the file."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
         """Return the line; a traceback follows it as it is."""

@@ -84,7 +84,7 @@ Format = Annotated[str, typer.Option("--format", help="table or json.", metavar=
 
 
 def plain(*cells: str) -> list[Any]:
-    """Return a table's cells as text: ids and texts may contain markup, line ends, and what steers a terminal."""
+    """Return a table's cells as text: ids and texts may contain markup, line ends and control characters."""
     return [Text(one_line(cell)) for cell in cells]
 
 

@@ -39,7 +39,7 @@ class NotReadyError(RuntimeError):
 
 
 class DrillExtractor:
-    """Reads a document as its script, and counts every call: how often it fails, how long it takes, what it waits for."""
+    """Follows the script in a document's text (how often to fail, how long to take, what to wait for), and counts its calls."""
 
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:  # noqa: ARG002
         """Return the one entity of the text."""

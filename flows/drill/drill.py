@@ -36,7 +36,7 @@ SEEN = 3
 
 @dataclass(frozen=True)
 class Drill:
-    """What one drill came to.
+    """The result of one drill.
 
     Attributes:
         name: The drill; the ids of its batches begin with it.
@@ -85,7 +85,7 @@ def distribution(drills: list[Drill]) -> dict[str, float]:
 
 
 def hold(name: str, folder: Path, say: Callable[[str], None]) -> Drill:
-    """Hold one drill on the ground that this process stands on. Raises DrillError where it can't be held to its end."""
+    """Hold one drill on the stack of this process's environment. Raises DrillError where it can't be held to its end."""
     store, shadows = Store.from_settings(), Store.of_shadows()
     database = store.database
     phases: dict[str, float] = {}

@@ -18,7 +18,7 @@ GRACE_SECONDS = 8.0
 
 
 class ProcessStops:
-    """The batches that this process serves, and what they are told when it is to end. One object a process: ``STOPS``."""
+    """The batches that this process serves, and how each is asked to stop. One object a process: ``STOPS``."""
 
     def __init__(self) -> None:
         self._served: dict[StopRequest, tuple[Store, Claim]] = {}

@@ -1,4 +1,4 @@
-"""A migrated database for the embedded server: migrations take most of a first start, and one template spares them.
+"""A migrated database for the embedded server: migrations take most of a first start; a copy of the template needs none.
 
 The first embedded server of a Prefect version leaves its new database, with no runs in it, in the user's cache; later homes
 begin with a copy.

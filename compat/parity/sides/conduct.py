@@ -56,7 +56,7 @@ class Conduct:
             self._by_events.add(kind, position, sequence)
 
     def breaches(self) -> dict[str, str]:
-        """Return each rule that was broken, and how it was first."""
+        """Return each rule that was broken, with the first case of it."""
         if not self._is_judged:
             return {}
         found: dict[str, str | None] = {"timestamps": self._backwards()}

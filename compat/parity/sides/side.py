@@ -241,7 +241,7 @@ class Side:
         ]
 
     def _adds_up(self, row: Mapping[str, Any], terminal: Any) -> bool | str:
-        """Return whether the batch's figures are the sums over its documents. Noise may move both, never one of them."""
+        """Return whether the batch's figures are the sums over its documents. Noise may change both together, never only one."""
         sums = self._sums
         counted = {
             "completed_documents": (row["completed_documents"], sums["succeeded"]),
@@ -325,5 +325,5 @@ class Side:
 
 
 def _calls_breach(calls: int | None, attempts: int) -> str | None:
-    """Return that the extractor was called otherwise than the attempts say; calls are counted where it is the tape."""
+    """Return how the extractor's calls differ from the attempts, if they do. Calls are counted on the tape alone."""
     return None if calls in (None, attempts) else f"called {calls} times in {attempts} attempts"

@@ -1,4 +1,4 @@
-"""Rows that look like a batch's and are no part of it: an old reader would count them."""
+"""Rows that look like a batch's but don't belong to it: an old reader would count them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime

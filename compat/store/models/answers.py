@@ -1,4 +1,4 @@
-"""A model's answers by content: written once, read by every batch; of many who ask the same at once, one does."""
+"""A model's answers by content: written once, read by every batch; where many ask the same at once, one asks the model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

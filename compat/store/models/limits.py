@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """What one key of one provider bears: requests and tokens a minute, None without a limit."""
+    """The limits of one provider's key: requests and tokens a minute, None without a limit."""
 
     key: str
     requests_per_minute: int | None = None
@@ -76,7 +76,7 @@ class Limiter:
         return bool(connection.execute(first).scalar() == batch_id)
 
     def paused(self, limits: Limits) -> float:
-        """Seconds until the provider wants to hear of us again, at most the time to the next look; 0 where it does."""
+        """Seconds until the provider accepts requests again, at most the time to the next look; 0 if it does now."""
         with self._database.read() as connection:
             until = connection.execute(select(ModelLimit.paused_until).where(ModelLimit.key == limits.key)).scalar()
             return 0.0 if until is None else min(max(until - seconds_now(connection), 0.0), LOOK_SECONDS)
