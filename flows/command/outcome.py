@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 
 import typer
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from compat.contracts import BatchState, Failed
 from compat.errors import Exit
+from compat.modes import Mode
 from compat.settings import Settings
 from compat.store import Store, graphs
 from compat.store.overview import can_change
@@ -98,6 +100,9 @@ def _print_result(store: Store, state: BatchState, seconds: float) -> None:
             following = [f"knowledge-batch resume {quoted}"]
     elif batch.failed_documents:
         following.insert(0, rerun_command(batch_id))
-    for title, each in zip(("next", "", ""), following, strict=False):
+    if batch.mode == Mode.SHADOW and not isinstance(state, Failed):
+        # The engine repeats the batch after this. If it doesn't, this command says why.
+        following.append(f"knowledge-batch parity show {quoted}")
+    for title, each in zip_longest(("next",), following, fillvalue=""):
         table.add_row(title, *plain(each))
     show(table)

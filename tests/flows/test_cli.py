@@ -69,6 +69,11 @@ def test_run_ends_with_a_table_and_the_next_command(process: Command, source: Pa
     assert "Traceback" not in done.stderr
 
 
+def test_a_batch_in_shadow_mode_says_how_to_see_its_comparison(command: Command, source: Path) -> None:
+    done = command("run", str(source), "--batch-id", "b", "--mode", "shadow")
+    assert done.stdout.splitlines()[-1].split() == ["knowledge-batch", "parity", "show", "b"]
+
+
 def test_run_in_json_prints_one_value_that_is_the_result(command: Command, source: Path) -> None:
     done = command("run", str(source), "--format", "json")
     assert BatchResult.model_validate_json(done.stdout).success_count == 2
