@@ -5,6 +5,7 @@ Whatever they are found at is handed in, so this floor imports none of them.
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty
@@ -27,6 +28,7 @@ _CONTEXTS = "prefect.context"
 
 
 _waits: list[Callable[[], None]] = []
+_ends: list[Callable[[], None]] = []
 # What the interpreter keeps of our newest registration.
 _registered: object = None
 
@@ -37,12 +39,8 @@ def wait_at_exit(wait: Callable[[], None]) -> None:
     A batch in the background needs its pool to its end. This is how the pools themselves ask to be waited for; the last to
     ask comes first, so it is asked again only if somebody else has asked since.
     """
-    global _registered
-    threads: Any = threading
     _waits.append(wait)
-    if threads._threading_atexits[-1:] != [_registered]:
-        threads._register_atexit(_wait_for_all)
-        _registered = threads._threading_atexits[-1]
+    _come_first()
 
 
 def wait_no_more(wait: Callable[[], None]) -> None:
@@ -50,6 +48,21 @@ def wait_no_more(wait: Callable[[], None]) -> None:
     # At the exit it may have been taken out already.
     with suppress(ValueError):
         _waits.remove(wait)
+
+
+def end_at_exit(end: Callable[[], None]) -> None:
+    """Have this called at the exit, once what is waited for is over, and before what others have registered until now."""
+    if end not in _ends:
+        _ends.append(end)
+    _come_first()
+
+
+def _come_first() -> None:
+    global _registered
+    threads: Any = threading
+    if threads._threading_atexits[-1:] != [_registered]:
+        threads._register_atexit(_wait_for_all)
+        _registered = threads._threading_atexits[-1]
 
 
 def _wait_for_all() -> None:
@@ -64,6 +77,8 @@ def _wait_for_all() -> None:
     try:
         while _waits:
             _waits.pop()()
+        for end in _ends:
+            end()
     finally:
         threads._SHUTTING_DOWN = True
     for late in reversed(threads._threading_atexits[known:]):
@@ -90,19 +105,27 @@ def rename_task_run(context: Any, name: str) -> None:
 
 
 def instances_of(kept: type[T]) -> list[T]:
-    """Return the instances of a class of which Prefect keeps one a key: EventsWorker."""
+    """Return the instances of a class of which Prefect keeps one a key: of EventsWorker, and of what sends logs beside it."""
     return list(kept._instances.values())  # type: ignore[attr-defined]
 
 
-def drop_queued(worker: Any) -> int:
-    """Forget what an EventsWorker was still to send, and return how much: at exit it would try each for seconds."""
-    dropped = 0
-    try:
-        while True:
-            worker._queue.get_nowait()
-            dropped += 1
-    except Empty:
-        return dropped
+def unsent(services: list[Any], seconds: float) -> list[Any]:
+    """Tell Prefect's services (events, logs) to send what they have and end. Return those that haven't after so long."""
+    wait([service._drain(at_exit=True) for service in services], timeout=seconds)
+    return [service for service in services if not service._done_event.is_set()]
+
+
+def leave(services: list[Any]) -> None:
+    """Drop what Prefect's services still have to send: at the exit nobody waits for them, as Prefect would for minutes."""
+    for service in unsent(services, 0):
+        with suppress(Empty):
+            while True:
+                service._queue.get_nowait()
+        # What ends it when its last call has come back.
+        service._queue.put_nowait(None)
+        # At the exit the loop may be gone.
+        with suppress(RuntimeError):
+            service._loop.call_soon_threadsafe(service._done_event.set)
 
 
 def is_prefects(handler: object) -> bool:

@@ -4,7 +4,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Event, Thread
+from urllib.parse import urlsplit
 
 
 def hang(connection: socket.socket) -> None:
@@ -44,6 +45,32 @@ def serving(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list
         listening.shutdown(socket.SHUT_RDWR)
     for connection in came:
         connection.close()
+
+
+@contextmanager
+def relaying(api: str) -> Iterator[tuple[str, Event]]:
+    """A server that hands everything on to a real one, until the event is set; then it takes whatever comes and says nothing."""
+    there = urlsplit(api)
+    silent = Event()
+
+    def hand_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while content := source.recv(65536):
+                if not silent.is_set():
+                    target.sendall(content)
+            if not silent.is_set():
+                target.shutdown(socket.SHUT_WR)
+
+    def relay(connection: socket.socket) -> None:
+        if silent.is_set():
+            hang(connection)
+            return
+        beyond = socket.create_connection((there.hostname or "", there.port or 80))
+        Thread(target=hand_on, args=(beyond, connection), daemon=True).start()
+        hand_on(connection, beyond)
+
+    with serving(relay) as (url, _):
+        yield url, silent
 
 
 def closed_port() -> str:

@@ -229,6 +229,8 @@ def _keep_the_terminal_ours() -> None:
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     keep_loopback_direct()
+    # Of a Prefect that is silent, the handler of its logs would tell the terminal.
+    logging.raiseExceptions = False
     log = logging.getLogger("knowledge_batch")
     # Prefect's configuration replaces the root's handlers, so ours are not left to it.
     log.propagate = False

@@ -1,10 +1,12 @@
 """The engine: one Prefect flow a batch, three policies, task retries as the only retries."""
 
 from asyncio import CancelledError
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 from prefect import flow, tags
@@ -21,9 +23,9 @@ from prefect.settings import (
 )
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from compat.contracts import Cancelled, Extractor
+from compat.contracts import Extractor
 from compat.errors import BatchInfrastructureError, PrefectUnavailableError
-from compat.private import drop_queued, instances_of
+from compat.private import end_at_exit, instances_of, leave, unsent
 from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
@@ -37,6 +39,10 @@ from tasks.resolve import resolve_entities
 
 # How often a flow checks whether it was suspended while its lanes work, in seconds.
 LOOK_SECONDS = 1.0
+# How long Prefect may take to hear of the end of a run, in seconds; then its caller goes on.
+END_SECONDS = 4.0
+# How long a process's exit waits for Prefect to take what it hasn't been told yet, in seconds; so often while it answers.
+EXIT_SECONDS, EXIT_ROUNDS = 5.0, 12
 # What `except Exception` doesn't catch. Without Prefect's Pause, which ends a suspended flow run.
 CRASHES = (SystemExit, GeneratorExit, CancelledError)
 
@@ -48,6 +54,22 @@ class FlowInput:
     context: BatchContext
     claim: Claim
     is_shadow: bool
+    end: "End"
+
+
+class End:
+    """The end of a flow run's body, which is the end of the batch's work: Prefect still has to hear of it."""
+
+    def __init__(self) -> None:
+        self.reached = Event()
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> "End":
+        return self
+
+    def __exit__(self, _class: object, error: BaseException | None, _traceback: object) -> None:
+        self.error = error
+        self.reached.set()
 
 
 # Not flow parameters: Prefect would store them and show them on its page. The flow runs in its caller's process.
@@ -82,19 +104,21 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
     api_seconds = context.settings.prefect_timeout_seconds
     # A caller's own flow has a server already, and its run is known there alone.
     server = {} if context.host.flow_run_id else embedded.settings()
-    token = _INPUT.set(FlowInput(context, claim, is_shadow))
+    end = End()
+    token = _INPUT.set(FlowInput(context, claim, is_shadow, end))
     # By the tag automations and `reconcile` know a run as ours, whoever called.
-    with temporary_settings({**in_process(api_seconds), **server}), tags("knowledge-batch"):
+    with temporary_settings({**in_process(api_seconds), **server}), tags("knowledge-batch"), STOPS.taken():
         try:
             check_api(api_seconds)
-            state: State[Any] = engine(claim.batch_id, return_state=True)
-            failure = state.result(raise_on_failure=False)
+            failure = _until_the_end(lambda: engine(claim.batch_id, return_state=True), end)
         except Exception as error:
             # Prefect itself failed, perhaps after the batch had ended as it should.
             failure = error
-            drop_unsent_events()
+            if not _answers():
+                drop_unsent()
         finally:
             _INPUT.reset(token)
+            end_at_exit(_end_prefects_services)
     if isinstance(failure, BatchInfrastructureError):
         # The store failed. Asking it whether the batch has ended would fail too, and hide the first error.
         raise failure
@@ -104,16 +128,57 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
         raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
 
 
-def drop_unsent_events() -> None:
-    """Drop Prefect's queued events if its API no longer answers.
+def _until_the_end(engine: Callable[[], State[Any]], end: End) -> object:
+    """Run the flow and return its result or error. A Prefect that is silent by its end is left alone after END_SECONDS."""
+    states: SimpleQueue[State[Any] | BaseException] = SimpleQueue()
+    left_behind = Event()
 
-    At the interpreter's exit Prefect would spend seconds on each of hundreds of them.
-    """
+    def call() -> None:
+        try:
+            states.put(engine())
+        except BaseException as error:
+            states.put(error)
+        # Also of a run that never came to its body.
+        end.reached.set()
+        if left_behind.is_set():
+            # Of its last log lines.
+            drop_unsent()
+
+    # A thread of its own, which may be left behind: Prefect's calls can't be cut short.
+    Thread(target=copy_context().run, args=(call,), name="flow run", daemon=True).start()
+    end.reached.wait()
+    try:
+        state = states.get(timeout=END_SECONDS)
+    except Empty:
+        left_behind.set()
+        drop_unsent()
+        return end.error or EngineError(f"Prefect didn't take the end of the flow run within {END_SECONDS:g} s")
+    if isinstance(state, BaseException):
+        raise state
+    return state.result(raise_on_failure=False)
+
+
+def drop_unsent() -> None:
+    """Drop Prefect's queued events and logs, since its API no longer answers."""
+    leave(instances_of(EventsWorker))
+
+
+def _end_prefects_services() -> None:
+    left = instances_of(EventsWorker)
+    for _ in range(EXIT_ROUNDS):
+        left = unsent(left, EXIT_SECONDS)
+        # A server that is busy gets more time. An embedded one ends with this process, whatever it has been told.
+        if not left or not publishing.outlives_process() or not _answers():
+            break
+    leave(left)
+
+
+def _answers() -> bool:
     try:
         check_api(seconds=1.0)
     except Exception:
-        for worker in instances_of(EventsWorker):
-            drop_queued(worker)
+        return False
+    return True
 
 
 def publish_rollback(store: Store, batch_id: str) -> None:
@@ -146,26 +211,21 @@ def extract_batch(batch_id: str) -> State[Any]:
     context, claim = given.context, given.claim
     store, host = context.store, find_host()
     store.note_flow_run(claim, str(host.flow_run_id))
-    try:
-        # Prefect's own signal handler around a flow run would drop the documents in work.
-        with (
-            STOPS.taken(),
-            # Of a shadow run its comparison is published.
-            nullcontext() if given.is_shadow else publishing.publish_progress(store, batch_id),
-            Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
-        ):
-            recorder.begin()
-            # The run's tags are for those who look for runs. At a task run Prefect would ask for a place for each of them first.
-            with TagsContext(current_tags=set()):
-                extract_pending(recorder, context.extractor)
-                if claim.config.enable_entity_resolution and not recorder.stopping:
-                    resolve_entities(recorder)
-            recorder.finish()
-    except SystemExit:
-        # A worker ends the process of a run that was cancelled. Then the batch has ended, and nothing is left to do.
-        if not isinstance(store.state(batch_id), Cancelled):
-            raise
-    return final_state(store, batch_id)
+    with (
+        # Of a shadow run its comparison is published.
+        nullcontext() if given.is_shadow else publishing.publish_progress(store, batch_id),
+        Recorder(store, claim, context.settings.retry_base_seconds, host.is_cancelled, context.stop) as recorder,
+        # Innermost: nobody waits for what Prefect is still told.
+        given.end,
+    ):
+        recorder.begin()
+        # The run's tags are for those who look for runs. At a task run Prefect would ask for a place for each of them first.
+        with TagsContext(current_tags=set()):
+            extract_pending(recorder, context.extractor)
+            if claim.config.enable_entity_resolution and not recorder.stopping:
+                resolve_entities(recorder)
+        recorder.finish()
+        return final_state(store, batch_id)
 
 
 def extract_pending(recorder: Recorder, extractor: Extractor) -> None:

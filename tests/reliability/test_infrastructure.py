@@ -13,6 +13,7 @@ import processes
 import pytest
 from sqlalchemy import select
 
+import brokenprefect
 import faults
 import flows
 from compat.contracts import BatchResult, Extractor
@@ -20,6 +21,7 @@ from compat.errors import BatchInfrastructureError
 from compat.recording.recorder import Outcome, Recorder, Started
 from compat.store import Store
 from compat.store.schema import WorkflowExecution
+from flows.engine import batch_flow
 
 # Tells its result, and how long the call took after Prefect was imported.
 TIMED_RUN = """
@@ -66,6 +68,46 @@ def test_a_batch_goes_on_in_legacy_where_prefect_does_not_answer(fault: str, req
     assert (told["executionMode"], told["rolledBackFrom"]) == ("legacy", "engine")
     assert told["rollbackReason"].startswith(f"PrefectUnavailableError: Prefect's API at {url}")
     assert f"batch {fault}: rolled back from engine to legacy: PrefectUnavailableError: Prefect's API at {url}" in errors
+
+
+# Tells when the call returned.
+STAMPED_RUN = """
+import json, sys, time
+import flows
+flows.run_batch(json.load(sys.stdin), "engine")
+print(time.time(), flush=True)
+"""
+
+
+@pytest.mark.usefixtures("prefect_server", "environment")
+@pytest.mark.parametrize("moment", ["from the start", "in the middle"])
+def test_a_silent_prefect_holds_neither_the_caller_nor_the_process_for_long(moment: str, request_of: Any) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    documents = [faults.document("a"), faults.document("b", held=True)]
+    with brokenprefect.relaying(PREFECT_API_URL.value() or "") as (url, silent):
+        if moment == "from the start":
+            silent.set()
+        child = processes.start(
+            STAMPED_RUN,
+            request=json.dumps(request_of(documents, moment)),
+            PREFECT_API_URL=url,
+            KNOWLEDGE_PREFECT_TIMEOUT_SECONDS="3",
+        )
+        processes.wait_until(lambda: faults.knocks()["b"] == 1 or child.poll() is not None)
+        silent.set()
+        faults.open_door()
+        said, errors = child.communicate(timeout=processes.PATIENCE)
+        ended = time.time()
+    assert child.returncode == 0, errors
+    store = Store.from_settings()
+    assert store.result(moment).success_count == 2
+    assert faults.knocks() == {"a": 1, "b": 1}
+    completed_at = store.batch(moment).completed_at
+    assert completed_at is not None
+    # 5 and 10 s on a machine that has nothing else to do; it was 20, and up to 117.
+    assert float(said) - completed_at.timestamp() < 2 * (batch_flow.END_SECONDS + 1)
+    assert ended - completed_at.timestamp() < 2 * (batch_flow.END_SECONDS + 1 + batch_flow.EXIT_SECONDS)
 
 
 @pytest.mark.usefixtures("environment")
