@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compat.contracts import BatchState, Failed
-from compat.errors import Exit
+from compat.errors import BatchNotFoundError, Exit, KnowledgeBatchError
 from compat.modes import Mode
 from compat.settings import Settings
 from compat.store import Store, graphs
@@ -30,6 +30,7 @@ def finish_batch(
     """Run to the end with progress shown, print the result, and exit by the batch's status."""
     # Here: `status`, which shows a part of the same, needs neither.
     from flows.command.progress import shown_progress
+    from flows.engine.stops import STOPS
     from flows.graph import export as exporting
 
     if output is not None:
@@ -38,12 +39,18 @@ def finish_batch(
     # The log, and the embedded server's state.
     Settings.load().make_home()
     began = time.monotonic()
+    # Also where documents in work outlast their grace, and the process ends by force.
+    STOPS.before_exit(lambda: _say_interrupted(batch_id))
     try:
         with shown_progress(batch_id, Console(stderr=True, quiet=is_quiet())):
             state = work()
     except KeyboardInterrupt:
-        note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
+        _say_interrupted(batch_id)
         raise typer.Exit(128 + signal.SIGINT) from None
+    except SystemExit:
+        # By SIGTERM.
+        _say_interrupted(batch_id)
+        raise
     seconds = time.monotonic() - began
     store = Store.from_settings()
     if output is not None:
@@ -58,6 +65,17 @@ def finish_batch(
     if fail_on_error and code == Exit.COMPLETED and store.batch(batch_id).failed_documents:
         code = Exit.FAILED
     raise typer.Exit(code)
+
+
+def _say_interrupted(batch_id: str) -> None:
+    try:
+        Store.from_settings().batch(batch_id)
+    except BatchNotFoundError:
+        note("interrupted before the batch was stored; run it again")
+    except KnowledgeBatchError as error:
+        note(f"interrupted; once the database is there, go on with: knowledge-batch resume {shlex.quote(batch_id)} ({error})")
+    else:
+        note(f"interrupted; go on with: knowledge-batch resume {shlex.quote(batch_id)}")
 
 
 def rerun_command(batch_id: str) -> str:

@@ -1,8 +1,12 @@
 """The command in awkward surroundings: a proxy, a home that can't be written, a terminal's Ctrl-C, a foreign `flows` folder."""
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
+import termios
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +72,28 @@ def test_behind_a_proxy_the_embedded_server_is_asked_directly_and_all_of_prefect
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_ends_by_force_says_how_to_go_on_too(
+    number: signal.Signals, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    source = stacks.source(tmp_path / "source", [faults.document("endless", held=True)])
+    run = stacks.command("run", source, "--mode", "legacy", "--batch-id", "stuck")
+    given = variables(tmp_path, **{faults.DOOR: os.environ[faults.DOOR]})
+    child = subprocess.Popen(run, env=given, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    processes.wait_until(lambda: faults.knocks()["endless"] == 1)
+    child.send_signal(number)
+    assert "interrupted; go on with: knowledge-batch resume stuck\n" in child.communicate(timeout=processes.PATIENCE)[1]
+    assert child.returncode == 128 + number
+
+
+def read_all(terminal: int, seen: bytearray) -> None:
+    """Reads what a terminal shows until its last process has ended."""
+    with suppress(OSError):
+        while shown := os.read(terminal, 65536):
+            seen += shown
+
+
+@pytest.mark.slow
 def test_ctrl_c_gives_the_prompt_back_within_3_s_of_the_last_document_and_says_how_to_go_on(
     tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
@@ -75,13 +101,23 @@ def test_ctrl_c_gives_the_prompt_back_within_3_s_of_the_last_document_and_says_h
     source = stacks.source(tmp_path / "source", [faults.document(f"d{number}", held=True) for number in range(6)])
     given = variables(tmp_path, **{faults.DOOR: os.environ[faults.DOOR]})
     run = stacks.command("run", source, "--mode", "engine", "--batch-id", "stopped")
-    with (tmp_path / "said").open("wb") as file:
-        # A session of its own, as a terminal's: the signal goes to the whole group, as Ctrl-C does.
-        child = subprocess.Popen(run, env=given, cwd=tmp_path, stderr=file, start_new_session=True)
+    keyboard, terminal = pty.openpty()
+    child = subprocess.Popen(
+        run, env=given, cwd=tmp_path, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        # The terminal becomes the session's, so that Ctrl-C reaches all of its processes in the foreground.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(terminal)
+    seen = bytearray()
+    reader = threading.Thread(target=read_all, args=(keyboard, seen))
+    reader.start()
     processes.wait_until(lambda: sum(faults.knocks().values()) >= 3)
     command = psutil.Process(child.pid)
+    family = [command, *command.children(recursive=True)]
+    assert len(family) > 1
     before = now = command.cpu_times()
-    os.killpg(child.pid, signal.SIGINT)
+    os.write(keyboard, b"\x03")
+    # What a person sees is the bar until the stop has been heard of.
     faults.open_door()
     while child.poll() is None:
         time.sleep(0.02)
@@ -90,8 +126,12 @@ def test_ctrl_c_gives_the_prompt_back_within_3_s_of_the_last_document_and_says_h
     # CPU time: other work on the machine doesn't count.
     assert now.user + now.system - before.user - before.system < 3
     assert child.returncode == 130
-    said = (tmp_path / "said").read_text(encoding="utf-8")
+    reader.join()
+    os.close(keyboard)
+    said = seen.decode()
     assert "interrupted; go on with: knowledge-batch resume stopped" in said
-    assert not [word for word in ("Traceback", "rolled back", "prefect", "ERROR") if word in said]
+    assert not [word for word in ("Traceback", "rolled back", "prefect", "ERROR", "INFO") if word in said]
+    # No process of the session is left, the embedded server's included.
+    processes.wait_until(lambda: not [each for each in family if each.is_running()])
     environment.setenv("KNOWLEDGE_DATABASE_URL", f"sqlite:///{tmp_path / 'home' / 'knowledge.db'}")
     assert flows.resume_batch("stopped", "legacy").success_count == 6
