@@ -3,7 +3,7 @@
 from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -72,6 +72,13 @@ class End:
         self.reached.set()
 
 
+@dataclass(frozen=True)
+class Raised:
+    """What the call of a flow raised, unlike the error that a run ended with."""
+
+    error: BaseException
+
+
 # Not flow parameters: Prefect would store them and show them on its page. The flow runs in its caller's process.
 _INPUT: ContextVar[FlowInput] = ContextVar("flow input")
 
@@ -130,14 +137,16 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
 
 def _until_the_end(engine: Callable[[], State[Any]], end: End) -> object:
     """Run the flow and return its result or error. A Prefect that is silent by its end is left alone after END_SECONDS."""
-    states: SimpleQueue[State[Any] | BaseException] = SimpleQueue()
+    results: SimpleQueue[object] = SimpleQueue()
     left_behind = Event()
 
     def call() -> None:
         try:
-            states.put(engine())
+            state = engine()
+            # Here and without a context: where a loop runs, or an asynchronous flow is around, Prefect returns a coroutine.
+            results.put(Context().run(lambda: state.result(raise_on_failure=False)))
         except BaseException as error:
-            states.put(error)
+            results.put(Raised(error))
         # Also of a run that never came to its body.
         end.reached.set()
         if left_behind.is_set():
@@ -148,14 +157,14 @@ def _until_the_end(engine: Callable[[], State[Any]], end: End) -> object:
     Thread(target=copy_context().run, args=(call,), name="flow run", daemon=True).start()
     end.reached.wait()
     try:
-        state = states.get(timeout=END_SECONDS)
+        result = results.get(timeout=END_SECONDS)
     except Empty:
         left_behind.set()
         drop_unsent()
         return end.error or EngineError(f"Prefect didn't take the end of the flow run within {END_SECONDS:g} s")
-    if isinstance(state, BaseException):
-        raise state
-    return state.result(raise_on_failure=False)
+    if isinstance(result, Raised):
+        raise result.error
+    return result
 
 
 def drop_unsent() -> None:

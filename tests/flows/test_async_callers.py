@@ -1,6 +1,8 @@
 """Callers in an event loop."""
 
 import asyncio
+import gc
+import warnings
 from typing import Any
 
 import processes
@@ -8,7 +10,10 @@ import pytest
 
 import faults
 import flows
+from compat.contracts import Extractor
 from compat.errors import InvalidInputError
+from compat.recording.recorder import Outcome, Recorder, Started
+from compat.store import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
 
@@ -87,6 +92,48 @@ def test_a_cancelled_task_that_has_claimed_nothing_yet_ends(request_of: Any) -> 
 
     asyncio.run(work())
     assert len(faults.knocks()) < 60
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["well", "crashes"])
+def test_a_sync_call_within_a_loop_warns_of_nothing_and_a_rollback_says_why(
+    crashes: bool, environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    from prefect.context import TaskRunContext
+
+    work = Recorder.work
+
+    def crash_in_prefect(recorder: Recorder, started: Started | Outcome, extractor: Extractor) -> Outcome:
+        if crashes and TaskRunContext.get() is not None:
+            raise SystemExit("the task runner is broken")
+        return work(recorder, started, extractor)
+
+    environment.setattr(Recorder, "work", crash_in_prefect)
+
+    async def cell() -> Any:
+        # As a notebook's cell: the loop runs, and the call is a plain one.
+        return flows.run_batch(request_of([faults.document("a")], "in a cell"), "engine")
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RuntimeWarning)
+        assert asyncio.run(cell()).success_count == 1
+        gc.collect()
+    assert [str(each.message) for each in warned if each.category is RuntimeWarning] == []
+    batch = Store.from_settings().batch("in a cell")
+    assert batch.mode == ("legacy" if crashes else "engine")
+    if crashes:
+        assert "a task run crashed: SystemExit: the task runner is broken" in batch.row_input["rollbackReason"]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_an_asynchronous_flow_of_the_users_own_may_call_it(request_of: Any) -> None:
+    from prefect import flow
+
+    @flow(retries=0)
+    async def theirs() -> int:
+        return flows.run_batch(request_of([faults.document("a")], "in a flow"), "engine").success_count
+
+    assert asyncio.run(theirs()) == 1  # type: ignore[arg-type]
+    assert Store.from_settings().batch("in a flow").mode == "engine"
 
 
 def test_bad_input_is_refused_as_by_run_batch(request_of: Any) -> None:
