@@ -90,6 +90,8 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
         # The page calls this address, whatever the value of `server start --port`.
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
+        # By the page's own address, so that it works behind a proxy too.
+        "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         # By default the recorder takes task runs one by one, and falls minutes behind.
