@@ -27,6 +27,8 @@ from compat.store.schema import (
     CanonicalRow,
     CutoverRecord,
     DocumentOutcome,
+    FanOutBatch,
+    FanOutRow,
     MentionRecord,
     OntologyContent,
     ShadowSubmission,
@@ -41,7 +43,16 @@ from compat.store.sql import IDS, blocks
 # The gate looks back so far by default, and judges by the batches that were served, too.
 GATE_WINDOW = timedelta(days=7)
 # By batch id, those that refer to others first.
-_OF_A_BATCH = (CanonicalMember, CanonicalRow, BatchEventRow, DocumentOutcome, BatchDocument, TapeRow, ShadowSubmission)
+_OF_A_BATCH = (
+    CanonicalMember,
+    CanonicalRow,
+    BatchEventRow,
+    DocumentOutcome,
+    BatchDocument,
+    TapeRow,
+    ShadowSubmission,
+    FanOutBatch,
+)
 _ended_at = func.coalesce(BatchExecution.completed_at, BatchExecution.created_at)
 
 
@@ -139,12 +150,22 @@ def prune(main: Store, shadows: Store, age: timedelta) -> Pruning:
 
 
 def _old_batches(moment: datetime) -> Select[tuple[str]]:
-    """Select the ids of batches that ended before, and wait for no shadow."""
+    """Select the ids of batches that ended before, and wait for no shadow, nor for another part of the same fan-out."""
     return (
         select(BatchRun.batch_id)
         .join(BatchExecution, BatchExecution.id == BatchRun.batch_id)
         .where(BatchExecution.status.in_(TERMINAL), _ended_at < moment, BatchRun.batch_id.not_in(_awaiting_shadow()))
+        .where(BatchRun.batch_id.not_in(_of_young_fan_outs(moment)))
     )
+
+
+def _of_young_fan_outs(moment: datetime) -> Select[tuple[str]]:
+    young = (
+        select(FanOutBatch.fan_out_id)
+        .outerjoin(BatchExecution, BatchExecution.id == FanOutBatch.batch_id)
+        .where(BatchExecution.id.is_(None) | BatchExecution.status.not_in(TERMINAL) | (_ended_at >= moment))
+    )
+    return select(FanOutBatch.batch_id).where(FanOutBatch.fan_out_id.in_(young))
 
 
 def _awaiting_shadow() -> Select[tuple[str]]:
@@ -162,6 +183,9 @@ def _remove_batches(database: Database, moment: datetime) -> tuple[int, int, int
     removed = [_remove_batch(database, batch_id, moment) for batch_id in batch_ids]
     if any(removed):
         _remove_unused_ontologies(database)
+        with database.write() as connection:
+            parts = select(FanOutBatch.fan_out_id)
+            connection.execute(delete(FanOutRow).where(FanOutRow.id.not_in(parts), FanOutRow.created_at < moment))
     gone = [each for each in removed if each is not None]
     return len(gone), sum(documents for documents, _ in gone), sum(events for _, events in gone)
 
