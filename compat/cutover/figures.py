@@ -94,7 +94,11 @@ def repeated_work(store: Store) -> Finding:
         return Finding("contradicted", f"{twice} documents were extracted twice, {paid} chunks paid twice", figures)
     if not resumed:
         return Finding("not enough", "no batch was resumed, so nothing could have been done again", figures)
-    return Finding("shown", f"{resumed} batches were resumed, and no document was extracted twice", figures)
+    return Finding(
+        "shown",
+        f"{resumed} {'batch was' if resumed == 1 else 'batches were'} resumed, and no document was extracted twice",
+        figures,
+    )
 
 
 def stored_errors(store: Store) -> Finding:

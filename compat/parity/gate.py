@@ -211,7 +211,11 @@ def _evidence(
     if diverged:
         verdict, reason = "no-go", f"look at: knowledge-batch parity show {diverged[min(diverged)]}"
     elif lacking:
-        others = [f"{count} reports are {what}" for count, what in ((stale, "stale"), (inconclusive, "inconclusive")) if count]
+        others = [
+            f"{count} {'report is' if count == 1 else 'reports are'} {what}"
+            for count, what in ((stale, "stale"), (inconclusive, "inconclusive"))
+            if count
+        ]
         verdict, reason = "not enough", "; ".join([*lacking, *others])
     else:
         verdict, reason = "go", f"no divergence under {', '.join(policies)}; {retried} retries"
@@ -242,7 +246,8 @@ def _content(report: ParityReport) -> tuple[str, str]:
 
 def _lacking(risk: Risk, batches: Sequence[ParityReport], min_batches: int, wanted: Served) -> list[str]:
     """Return what a risk still lacks for a go: batches, every policy in use, and for R2 retries by every owner in use."""
-    found = [f"{min_batches - len(batches)} more batches wanted"] if len(batches) < min_batches else []
+    lack = min_batches - len(batches)
+    found = [f"{lack} more {'batch' if lack == 1 else 'batches'} wanted"] if lack > 0 else []
     without = sorted(wanted.policies - {report.policy for report in batches})
     if without:
         found.append(f"no batch compared under {', '.join(without)}")

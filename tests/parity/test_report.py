@@ -382,7 +382,7 @@ def test_a_go_needs_every_policy_that_served() -> None:
 def test_what_could_not_be_compared_and_what_is_too_old_are_counted() -> None:
     reports = [*THREE[:2], report("c", "inconclusive"), report("d", created_at=NOW - timedelta(days=8))]
     row = check(reports, NOW, CURRENT, 3, older=4).rows[0]
-    assert row.reason == "1 more batches wanted; 5 reports are stale; 1 reports are inconclusive"
+    assert row.reason == "1 more batch wanted; 5 reports are stale; 1 report is inconclusive"
 
 
 def test_a_report_from_the_future_counts_against_a_go_and_never_for_one() -> None:
