@@ -59,7 +59,7 @@ def make_pool(client: SyncPrefectClient, name: str, say: Callable[[str], None]) 
     Ours takes neither a command nor variables of the environment from whoever starts a run, who could run anything as the
     worker by them, and read whatever it can.
     """
-    template = json.loads((files("deployments") / "work-pool.json").read_text(encoding="utf-8"))
+    template = json.loads((files("deployments") / "work_pool.json").read_text(encoding="utf-8"))
     try:
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
     except ObjectAlreadyExists:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import pages
@@ -44,7 +45,7 @@ def test_its_page_answers_and_asks_the_port_it_was_given(stack: stacks.Stack) ->
     assert stack.said[-1].startswith(f"ready: {stack.page}/deployments")
     assert stack.ask("/health") is True
     settings = httpx.get(f"{stack.page}/ui-settings", timeout=60).json()
-    assert settings["api_url"] == f"{stack.page}/api"
+    assert urljoin(stack.page, settings["api_url"]) == f"{stack.page}/api"
 
 
 def test_prefects_state_lies_under_our_home(stack: stacks.Stack) -> None:
