@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import snowballstemmer
+import Stemmer
 
 from tasks.extraction.chunking import Chunk
 
@@ -73,8 +73,12 @@ def stem(word: str) -> str:
     """Return the English stem of a lower-case word."""
     # A stemmer holds the word that it works on, so every thread has its own.
     if not hasattr(_local, "stemmer"):
-        _local.stemmer = snowballstemmer.stemmer("english")
-    return str(_local.stemmer.stemWord(word))
+        _local.stemmer = Stemmer.Stemmer("english")
+    try:
+        return str(_local.stemmer.stemWord(word))
+    except UnicodeEncodeError:
+        # A lone surrogate is a mark, and marks have no stems.
+        return word
 
 
 def words_of(text: str) -> tuple[str, ...]:
