@@ -77,6 +77,9 @@ def verdict(store: Store, shadows: Store, batch_id: str) -> str:
 def main() -> None:
     """Run the batches, and wait until the engine has repeated those in shadow mode."""
     os.environ["KNOWLEDGE_EXTRACTOR"] = "practice:busy"
+    other = next((each.batch_id for each in flows.list_batches(10) if each.batch_id not in (*SHADOWS, RESUMED)), None)
+    if other is not None:
+        sys.exit(f"error: this store holds the batch {other}; practise on an empty one (KNOWLEDGE_HOME, KNOWLEDGE_DATABASE_URL)")
     documents = list(load("sample"))
     for number, batch_id in enumerate(SHADOWS):
         run(batch_id, documents[number * DOCUMENTS :][:DOCUMENTS], "shadow")

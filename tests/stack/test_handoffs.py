@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import processes
 import pytest
 import stacks
 
+import faults
+import flows
 from flows.operations import stack
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +79,15 @@ def test_every_command_prints_what_is_said(handoff: Path, terminal: dict[str, st
         # The prompt's reader has the practice store of the handoff.
         type_in([PRACTICE], tmp_path, terminal)
     type_in(ran, tmp_path, terminal)
+
+
+def test_a_store_with_others_batches_is_not_practised_on(environment: pytest.MonkeyPatch, request_of: Any) -> None:
+    flows.run_batch(request_of([faults.document("a")], "ours"), "legacy")
+    program = [sys.executable, str(ROOT / "deployments" / "handoffs" / "practice.py")]
+    done = subprocess.run(program, capture_output=True, text=True, env=processes.environment())
+    assert done.returncode == 1
+    assert "this store holds the batch ours; practise on an empty one" in done.stderr
+    assert [batch.batch_id for batch in flows.list_batches()] == ["ours"]
 
 
 def test_the_walk_begins_with_the_practice_store() -> None:
