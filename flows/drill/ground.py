@@ -98,7 +98,7 @@ def ground(folder: Path, url: str | None, say: Callable[[str], None]) -> Iterato
 def _stack(folder: Path, port: int) -> Iterator[None]:
     with (folder / "stack.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(  # noqa: S603 -- our own command
-            [sys.executable, "-m", "flows.command.cli", "up", "--port", str(port)],
+            [sys.executable, "-P", "-m", "flows.command.cli", "up", "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -147,7 +147,7 @@ class Callers:
     def __enter__(self) -> "Callers":
         for number in range(CALLERS):
             process = subprocess.Popen(  # noqa: S603 -- our own module
-                [sys.executable, "-m", "flows.drill.callers", f"{self._name}-caller{number}"],
+                [sys.executable, "-P", "-m", "flows.drill.callers", f"{self._name}-caller{number}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

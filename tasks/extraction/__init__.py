@@ -75,7 +75,11 @@ def load_extractor(name: str, settings: Settings | None = None) -> Extractor:
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise  # the module is there; one that it imports isn't
-        raise ExtractorNotFoundError(name, f"there is no module {error.name} (looked in {here} too)") from error
+        package = module_name.partition(".")[0]
+        used = list(getattr(sys.modules.get(package), "__path__", ()))
+        is_hidden = bool(used) and Path(here, package).exists() and Path(used[0]) != Path(here, package)
+        hidden = f"; its {package} is hidden by knowledge-batch's own: give yours another name" if is_hidden else ""
+        raise ExtractorNotFoundError(name, f"there is no module {error.name} (looked in {here} too{hidden})") from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise ExtractorNotFoundError(name, f"{module_name} has no {factory_name} that can be called")

@@ -54,6 +54,13 @@ def test_a_module_that_is_not_there_is_named(folder: Path) -> None:
         load_extractor("nowhere_at_all.inside:factory")
 
 
+def test_a_module_in_a_package_that_ours_hides_is_named_as_such(folder: Path) -> None:
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "mine.py").write_text("", encoding="utf-8")
+    with pytest.raises(ExtractorNotFoundError, match="its tasks is hidden by knowledge-batch's own: give yours another name"):
+        load_extractor("tasks.mine:factory")
+
+
 def test_a_factory_that_is_not_there_is_named() -> None:
     with pytest.raises(ExtractorNotFoundError, match="has no factory"):
         load_extractor("tasks.extraction:factory")

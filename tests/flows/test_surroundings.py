@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import termios
 import threading
 import time
@@ -69,6 +70,22 @@ def test_behind_a_proxy_the_embedded_server_is_asked_directly_and_all_of_prefect
     assert "anonymous" not in done.stderr
     assert (tmp_path / "home" / "prefect" / "prefect.db").exists()
     assert not (tmp_path / "user" / ".prefect").exists()
+
+
+@pytest.mark.parametrize("name", ["flows/__init__.py", "flows/x.py", "tasks.py"])
+def test_a_folder_that_hides_a_package_of_ours_is_named(name: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "their project" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("", encoding="utf-8")
+    run = [sys.executable, "-m", "knowledge_batch", "--version"]
+    done = subprocess.run(run, env=variables(tmp_path), cwd=tmp_path / "their project", capture_output=True, text=True)
+    # A folder without __init__.py hides nothing.
+    hides = name != "flows/x.py"
+    assert done.returncode == (4 if hides else 0), done.stderr
+    hidden = theirs if name == "tasks.py" else theirs.parent
+    said = f"error: {hidden} hides the package {Path(name).parts[0].removesuffix('.py')} of knowledge-batch; start the command"
+    assert done.stderr.startswith(said) == hides
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

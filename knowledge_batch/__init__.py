@@ -1,0 +1,32 @@
+"""The command's way in, under a name that no project's folder has: where one hides a package of ours, a sentence says so."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGES = ("compat", "tasks", "legacy", "flows", "deployments")
+
+
+def hidden() -> str | None:
+    """Return which package of ours is hidden by which folder or file, in words; None if none is."""
+    ours = Path(__file__).resolve().parents[1]
+    for name in PACKAGES:
+        found = find_spec(name)
+        places = list(found.submodule_search_locations or [found.origin]) if found else []
+        if not places:
+            return f"the package {name} of knowledge-batch isn't installed; install knowledge-batch again"
+        if Path(places[0] or "").resolve() != ours / name:
+            advice = "start the command in another folder, or take that one off PYTHONPATH"
+            return f"{places[0]} hides the package {name} of knowledge-batch; {advice}"
+    return None
+
+
+def main() -> None:
+    """Run the command."""
+    if (reason := hidden()) is not None:
+        sys.stderr.write(f"error: {reason}\n")
+        # As of any other failure of what surrounds a batch.
+        raise SystemExit(4)
+    from flows.command import cli
+
+    cli.main()

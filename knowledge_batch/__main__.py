@@ -1,0 +1,5 @@
+"""``python -m knowledge_batch`` is the command ``knowledge-batch``."""
+
+from knowledge_batch import main
+
+main()
