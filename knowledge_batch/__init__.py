@@ -12,10 +12,10 @@ def hidden() -> str | None:
     ours = Path(__file__).resolve().parents[1]
     for name in PACKAGES:
         found = find_spec(name)
-        places = list(found.submodule_search_locations or [found.origin]) if found else []
+        places = list(found.submodule_search_locations or [found.origin or ""]) if found else []
         if not places:
             return f"the package {name} of knowledge-batch isn't installed; install knowledge-batch again"
-        if Path(places[0] or "").resolve() != ours / name:
+        if Path(places[0]).resolve() != ours / name:
             advice = "start the command in another folder, or take that one off PYTHONPATH"
             return f"{places[0]} hides the package {name} of knowledge-batch; {advice}"
     return None
