@@ -1,6 +1,7 @@
 """Documents on a Ray cluster: one a task, in a process of its own, which Ray doesn't repeat."""
 
 import hashlib
+import signal
 import socket
 import sys
 import threading
@@ -35,7 +36,11 @@ class _Connection:
         with self._lock:
             if not ray.is_initialized():
                 _knock(address)
+                of_caller = signal.getsignal(signal.SIGTERM)
                 ray.init(address=address, log_to_driver=False, configure_logging=False, include_dashboard=False)
+                if threading.current_thread() is threading.main_thread():
+                    # Ray takes it for itself, by which batches and their callers' programs are told to end.
+                    signal.signal(signal.SIGTERM, of_caller)
                 self._is_ours = True
             self._users += 1
 

@@ -149,6 +149,17 @@ def test_the_order_is_the_requests_and_the_graphs_are_those_of_threads(
 
 
 @on_both
+def test_the_callers_signals_stay_the_callers(cluster: str, request_of: Any) -> None:
+    of_caller = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        mine = signal.getsignal(signal.SIGTERM)
+        flows.run_batch(request_of([faults.document("one")]), "legacy")
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, of_caller)
+
+
+@on_both
 def test_a_cancelled_batch_ends_with_the_documents_in_work(cluster: str, request_of: Any) -> None:
     documents = [faults.document(f"d{number}", held=True) for number in range(6)]
     flows.start_batch(request_of(documents, batch_id="cancelled", concurrency=2), "legacy")
