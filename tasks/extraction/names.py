@@ -180,15 +180,10 @@ class Names:
             row = self._database.execute(f"SELECT {_COLUMNS} FROM name WHERE id = ?", (number,)).fetchone()  # noqa: S608
             yield Name.of_row(row[1:])
 
-    def comparable(self) -> Iterator[tuple[list[int], list[str]]]:
-        """Yield the numbers and texts of names that share a type and have the same numbers in them: two of them or more."""
+    def comparable(self) -> Iterator[Iterator[tuple[int, str]]]:
+        """Yield, one group at a time, the names with their numbers that share a type and have the same numbers in them."""
         rows = self._database.execute(
             "SELECT numbers, types.key, name.id, text FROM name, json_each(name.known, '$[1]') AS types ORDER BY 1, 2, 3"
         )
         for _, group in groupby(rows, key=itemgetter(0, 1)):
-            numbers, texts = [], []
-            for _, _, number, text in group:
-                numbers.append(number)
-                texts.append(text)
-            if len(texts) > 1:
-                yield numbers, texts
+            yield ((number, text) for _, _, number, text in group)

@@ -146,12 +146,11 @@ class _Alike:
 
     def __init__(self, names: Names) -> None:
         ones, others, scores = [], [], []
-        for numbers, texts in names.comparable():
-            places = np.array(numbers, dtype=np.int64)
-            for left, right, score in similar_pairs(texts):
+        for group in names.comparable():
+            for left, right, score in similar_pairs(group):
                 if len(score):
-                    ones.append(np.minimum(places[left], places[right]))
-                    others.append(np.maximum(places[left], places[right]))
+                    ones.append(np.minimum(left, right))
+                    others.append(np.maximum(left, right))
                     scores.append(score)
         one, other = (np.concatenate(each) if each else np.empty(0, dtype=np.int64) for each in (ones, others))
         # A pair that shares two types was found twice.

@@ -1,7 +1,8 @@
 """Pairs of similar names in a list of names: a similarity join that compares only pairs that may be similar enough."""
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import floor
 
@@ -13,8 +14,10 @@ SIMILAR = 0.85
 
 # Up to so many pairs of names it is quicker to compare all of them.
 _ALL_PAIRS = 20_000
-# Names in the index and names looked up in it at a time: what bounds the memory.
-_INDEXED, _ASKED = 65_536, 1_024
+# Names that are joined into one string at a time.
+_JOINED = 1_000
+# Names in the index, names looked up in it, and names hashed at a time: what bounds the memory.
+_INDEXED, _ASKED, _HASHED = 65_536, 1_024, 8_192
 _BUCKETS = 1 << 20
 # A name's n-grams are known by a hash of 32 bits, and behind it their place in the name.
 _PLACE_BITS = 31
@@ -22,26 +25,46 @@ _PLACES = np.uint64((1 << _PLACE_BITS) - 1)
 
 Numbers = NDArray[np.int64]
 Words = NDArray[np.uint64]
-# The places of the one, the places of the other, and how similar they are (0 to 100).
+# The numbers of the one, the numbers of the other, and how similar they are (0 to 100).
 Pairs = tuple[Numbers, Numbers, NDArray[np.float64]]
 
 
-def similar_pairs(names: Sequence[str]) -> Iterator[Pairs]:
-    """Yield the pairs of names that are more than 0.85 similar (rapidfuzz's ratio), as arrays of places in ``names``.
+def similar_pairs(names: Iterable[tuple[int, str]]) -> Iterator[Pairs]:
+    """Yield the pairs of names, given with a number each, that are more than 0.85 similar (rapidfuzz's ratio), by their numbers.
 
     The names are distinct. No pair is missed: names are compared by length; where many names have two lengths, only those are
     compared that share enough of their letters and one of their rarer n-grams (``_Filter`` says why that is enough).
     """
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for place, name in enumerate(names):
-        by_length[len(name)].append(place)
-    groups = {length: _Group(names, np.array(places, dtype=np.int64)) for length, places in by_length.items()}
+    by_length: dict[int, _Gathered] = defaultdict(_Gathered)
+    for number, name in names:
+        by_length[len(name)].add(number, name)
+    groups = {length: _Group(length, by_length.pop(length)) for length in sorted(by_length)}
     for shorter, group in groups.items():
         for longer in range(shorter, floor(shorter * (2 - SIMILAR) / SIMILAR) + 2):
             common = _least_common(shorter, longer)
             # Distinct names have no more than all but one of their letters in common if they are of one length.
             if longer in groups and common <= shorter - (shorter == longer):
                 yield from _between(group, groups[longer], _Filter.of(shorter, longer))
+
+
+class _Gathered:
+    """Names of one length while they are read: joined now and then, for a string of its own takes four times a name's bytes."""
+
+    def __init__(self) -> None:
+        self.numbers = array("q")
+        self._joined: list[str] = []
+        self._some: list[str] = []
+
+    def add(self, number: int, name: str) -> None:
+        self.numbers.append(number)
+        self._some.append(name)
+        if len(self._some) >= _JOINED:
+            self._joined.append("".join(self._some))
+            self._some = []
+
+    @property
+    def text(self) -> str:
+        return "".join((*self._joined, *self._some))
 
 
 def _least_common(one: int, other: int) -> int:
@@ -78,35 +101,41 @@ class _Filter:
 
 
 class _Group:
-    """The names of one length."""
+    """The names of one length, in one string."""
 
-    def __init__(self, names: Sequence[str], places: Numbers) -> None:
-        self.places = places
-        self.texts = [names[place] for place in places]
+    def __init__(self, length: int, names: _Gathered) -> None:
+        self.length = length
+        self.numbers = np.frombuffer(names.numbers, dtype=np.int64)
+        self._text = names.text
         self._letters: Words | None = None
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.numbers)
+
+    def texts(self, places: Iterable[int]) -> list[str]:
+        """Return the names at these places."""
+        return [self._text[place * self.length : (place + 1) * self.length] for place in places]
 
     @property
     def letters(self) -> Words:
         """A bit for each letter of a name, the second of its kind apart from the first; several letters may have one bit."""
         if self._letters is None:
             bits = np.zeros(len(self), dtype=np.uint64)
-            for start, end in self.parts():
+            for start, end in self.parts(_HASHED):
                 marks = _numbered(_mixed(self._codes(start, end))) >> np.uint64(26)
                 bits[start:end] = np.bitwise_or.reduce(np.uint64(1) << marks, axis=1)
             self._letters = bits
         return self._letters
 
-    def parts(self) -> Iterator[tuple[int, int]]:
-        """Yield the ends of the parts that are indexed at a time."""
-        for start in range(0, len(self), _INDEXED):
-            yield start, min(start + _INDEXED, len(self))
+    def parts(self, size: int, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the ends of parts of so many names."""
+        end = len(self) if end is None else end
+        for first in range(start, end, size):
+            yield first, min(first + size, end)
 
     def count(self, n: int, counts: Numbers) -> None:
         """Add how often each n-gram occurs, by the first bits of its hash."""
-        for start, end in self.parts():
+        for start, end in self.parts(_HASHED):
             counts += np.bincount((self._grams(start, end, n) >> np.uint64(12)).ravel(), minlength=_BUCKETS)
 
     def rarest(self, start: int, end: int, filter: _Filter, counts: Numbers) -> Words:
@@ -126,7 +155,7 @@ class _Group:
         return hashed
 
     def _codes(self, start: int, end: int) -> Words:
-        joined = "".join(self.texts[start:end]).encode("utf-32-le", "surrogatepass")
+        joined = self._text[start * self.length : end * self.length].encode("utf-32-le", "surrogatepass")
         return np.frombuffer(joined, dtype="<u4").reshape(end - start, -1).astype(np.uint64)
 
 
@@ -156,12 +185,13 @@ def _between(shorter: _Group, longer: _Group, filter: _Filter) -> Iterator[Pairs
     counts = np.zeros(_BUCKETS, dtype=np.int64)
     for group in {id(shorter): shorter, id(longer): longer}.values():
         group.count(filter.n, counts)
-    for first, end in shorter.parts():
-        rarest = shorter.rarest(first, end, filter, counts)
+    for first, end in shorter.parts(_INDEXED):
+        hashed = (shorter.rarest(*part, filter, counts) for part in shorter.parts(_HASHED, first, end))
+        rarest = np.concatenate(list(hashed))
         order = np.argsort(rarest, axis=None)
         index, owners = rarest.ravel()[order], order // rarest.shape[1] + first
-        for asked in range(first if longer is shorter else 0, len(longer), _ASKED):
-            wanted = longer.rarest(asked, min(asked + _ASKED, len(longer)), filter, counts)
+        for asked, to in longer.parts(_ASKED, first if longer is shorter else 0):
+            wanted = longer.rarest(asked, to, filter, counts)
             left, right = _sharing(index, owners, wanted, filter)
             right += asked
             if longer is shorter:
@@ -188,20 +218,26 @@ def _sharing(index: Words, owners: Numbers, wanted: Words, filter: _Filter) -> t
 
 def _compared(one: _Group, other: _Group, left: Numbers, right: Numbers) -> Pairs:
     scores = process.cpdist(
-        [one.texts[place] for place in left],
-        [other.texts[place] for place in right],
+        one.texts(left.tolist()),
+        other.texts(right.tolist()),
         scorer=fuzz.ratio,
         score_cutoff=SIMILAR * 100,
         dtype=np.float64,
     )
     alike = scores > SIMILAR * 100
-    return one.places[left[alike]], other.places[right[alike]], scores[alike]
+    return one.numbers[left[alike]], other.numbers[right[alike]], scores[alike]
 
 
 def _compared_all(one: _Group, other: _Group) -> Pairs:
-    scores = process.cdist(one.texts, other.texts, scorer=fuzz.ratio, score_cutoff=SIMILAR * 100, dtype=np.float64)
+    scores = process.cdist(
+        one.texts(range(len(one))),
+        other.texts(range(len(other))),
+        scorer=fuzz.ratio,
+        score_cutoff=SIMILAR * 100,
+        dtype=np.float64,
+    )
     left, right = np.nonzero(scores > SIMILAR * 100)
     if one is other:
         once = left < right
         left, right = left[once], right[once]
-    return one.places[left], other.places[right], scores[left, right]
+    return one.numbers[left], other.numbers[right], scores[left, right]
