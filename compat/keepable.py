@@ -23,6 +23,11 @@ def one_line(text: str) -> str:
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), keepable_text(text))
 
 
+def neutral_json(text: str) -> str:
+    """Return JSON that means the same and can't control a terminal: JSON itself leaves some control characters as they are."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def text_of(value: object, render: Callable[[object], str] = str) -> str:
     """Return a value's text in a form that can be kept; a foreign class may fail to give any."""
     try:

@@ -2,6 +2,8 @@
 
 import re
 
+from compat.keepable import one_line
+
 # What begins markup anywhere in a line: escapes, code, emphasis, links and images, cells, strikethrough, e-mail addresses.
 _ANYWHERE = re.compile(r"[\\`*\[\]|~@]")
 # An underscore within a word is no markup, and ids are full of them; elsewhere it is emphasis.
@@ -18,7 +20,8 @@ def escaped(text: str) -> str:
 
     Readable as it stands too, since terminals show it without rendering it.
     """
-    line = " ".join(text.split())
+    # What steers a terminal has no place on a page either.
+    line = one_line(" ".join(text.split()))
     line = _ANYWHERE.sub(r"\\\g<0>", line)
     line = _UNDERSCORES.sub(lambda found: r"\_" * len(found[0]), line)
     line = _SCHEME.sub(r"\:", line)

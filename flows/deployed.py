@@ -14,6 +14,7 @@ import flows
 from compat import fan_outs
 from compat.contracts import BatchConfig, FailurePolicy
 from compat.errors import BatchNotFoundError, InvalidStateTransitionError, KnowledgeBatchError, OtherInputError
+from compat.keepable import one_line
 from compat.settings import Settings, settings_of_this_call
 from compat.status import TERMINAL
 from compat.store import Store
@@ -161,7 +162,7 @@ def run_batch(
                     request = request.only_new(store)
                     notes.append(f"{len(found) - len(request.documents)} of {len(found)} documents were extracted before")
             for note in notes:
-                log.info("batch %s: %s", run_id, note)
+                log.info("batch %s: %s", run_id, one_line(note))
             with publishing.publish_progress(store, run_id, notes):
                 run_or_resume(request, _chosen(mode))
             return final_state(store, run_id, fail_on_error=fail_on_error)

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from compat.contracts import FailurePolicy
 from compat.errors import InvalidInputError, KnowledgeBatchError, Problem
+from compat.keepable import one_line
 from flows.sources import places
 
 # In a choice, what leaves it to the worker's environment. Runs that were stored before it had a name have an empty text.
@@ -97,8 +98,8 @@ def schema_of(flow: Any, parameters: Mapping[str, Any] | None = None) -> dict[st
 def in_words(error: KnowledgeBatchError) -> str:
     """Return an error as the page shows it: fields by their titles, and nothing of a file's content."""
     if not isinstance(error, InvalidInputError):
-        return str(error)
-    return "; ".join(map(_sentence, error.problems))
+        return one_line(str(error))
+    return one_line("; ".join(map(_sentence, error.problems)))
 
 
 def _sentence(problem: Problem) -> str:

@@ -2,7 +2,6 @@
 
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable
 from itertools import zip_longest
@@ -21,7 +20,7 @@ from compat.store.overview import can_change
 from compat.store.record import BatchRecord
 from flows.command import models
 from flows.command.files import make_folder, writing
-from flows.command.terminal import is_quiet, note, plain, show
+from flows.command.terminal import is_quiet, note, plain, show, write_json
 
 
 def finish_batch(
@@ -58,7 +57,7 @@ def finish_batch(
             (output / "result.json").write_text(store.result(batch_id).model_dump_json(indent=1), encoding="utf-8")
         exporting.export(store, [batch_id], output / "graph.ttl")
     if format == "json":
-        sys.stdout.write(store.result(batch_id).model_dump_json() + "\n")
+        write_json(store.result(batch_id).model_dump_json())
     else:
         _print_result(store, state, seconds)
     code = {"Failed": Exit.FAILED, "Cancelled": Exit.CANCELLED}.get(type(state).__name__, Exit.COMPLETED)

@@ -14,7 +14,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from compat.errors import InvalidInputError, Problem
-from compat.keepable import one_line
+from compat.keepable import neutral_json, one_line
 
 log = logging.getLogger("knowledge_batch")
 
@@ -103,7 +103,12 @@ def show(table: Table) -> None:
 
 def print_json(value: object) -> None:
     """Print a JSON value on a line of its own."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    write_json(json.dumps(value, ensure_ascii=False))
+
+
+def write_json(text: str) -> None:
+    """Print a JSON text on a line of its own, in which nothing steers the terminal."""
+    sys.stdout.write(neutral_json(text) + "\n")
     sys.stdout.flush()
 
 

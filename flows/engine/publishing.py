@@ -30,6 +30,7 @@ from compat.contracts import (
     DocumentFailed,
     StageProgress,
 )
+from compat.keepable import one_line
 from compat.markdown import escaped
 from compat.status import TERMINAL, RowStatus
 from compat.store import BatchRecord, Store, events, graphs
@@ -252,7 +253,7 @@ class _Publisher:
             elif isinstance(event, DocumentCompleted | DocumentFailed):
                 self._under_way.pop(event.document_id, None)
             if (logged := line(event)) and not (of_document and self._lines > MOST_LINES):
-                logger.log(*logged)
+                logger.log(logged[0], one_line(logged[1]))
             if of_document and self._lines == MOST_LINES:
                 logger.info("batch %s: knowledge-batch events has the lines about further documents", self._batch_id)
             if isinstance(event, BatchCreated | BatchCompleted | BatchFailed):
