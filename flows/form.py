@@ -104,6 +104,7 @@ def in_words(error: KnowledgeBatchError) -> str:
 
 def _sentence(problem: Problem) -> str:
     advice = _OPTION.sub(lambda found: f"the field {_OPTIONS[found[1]]}", problem.advice)
+    advice = advice.replace("--model FILE", "KNOWLEDGE_LINEAR_MODEL where the worker runs")
     if problem.field in _FIELDS:
         return str(Problem(_FIELDS[problem.field], problem.value, advice))
     # A place in a file, whose value is what stands there.
