@@ -88,6 +88,7 @@ def main() -> None:
         os.environ |= {
             "KNOWLEDGE_HOME": str(home / "home"),
             "KNOWLEDGE_DATABASE_URL": service,
+            "KNOWLEDGE_SOURCES_ALLOW": str(FOLDER),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect.replace("+psycopg", "+asyncpg"),
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
