@@ -17,17 +17,31 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
 
 from compat.errors import PrefectUnavailableError
+from compat.settings import Settings
 from flows.form import defaults_of, schema_of
 
 # Deployments that have another name now; their switch goes over to the new one.
 RENAMED = {"reconcile/upkeep": "reconcile/every-minute"}
+# The upkeep's schedule.
+UPKEEP = "upkeep"
 
 
 def entries() -> list[dict[str, Any]]:
-    """Return the deployments as prefect.yaml has them."""
+    """Return the deployments as prefect.yaml has them, with the upkeep as often as the lease asks for."""
     text = (files("deployments") / "prefect.yaml").read_text(encoding="utf-8")
     found: list[dict[str, Any]] = yaml.safe_load(text)["deployments"]
+    minutes = upkeep_minutes(Settings.load().lease_seconds)
+    for schedule in (each for entry in found for each in entry.get("schedules", []) if each["slug"] == UPKEEP):
+        schedule["cron"] = f"*/{minutes} * * * *"
     return found
+
+
+def upkeep_minutes(lease_seconds: float) -> int:
+    """Return how often the upkeep runs, 1 to 5: what a dead process left is written down within five leases where that can be.
+
+    The default lease of a minute allows 5 minutes, so that the upkeep's runs don't bury the others.
+    """
+    return max(1, min(5, int(lease_seconds * 5 / 60)))
 
 
 def apply(say: Callable[[str], None]) -> None:

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
+from flows.operations import deployments
+
 ROOT = Path(__file__).parents[2]
 TEXT = (files("deployments") / "prefect.yaml").read_text(encoding="utf-8")
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load(TEXT)["deployments"]
@@ -58,3 +60,14 @@ def test_what_runs_batches_by_a_schedule_runs_one_at_a_time_and_waits_for_the_on
 def test_the_upkeep_has_no_limit_that_its_own_dead_run_would_hold(deployment: dict[str, Any]) -> None:
     if deployment["name"] == "upkeep":
         assert "concurrency_limit" not in deployment
+
+
+@pytest.mark.parametrize(("lease", "minutes"), [(None, 5), ("30", 2), ("5", 1), ("600", 5)])
+def test_the_upkeep_comes_every_5_minutes_where_the_lease_allows(
+    lease: str | None, minutes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KNOWLEDGE_LEASE_SECONDS", raising=False)
+    if lease is not None:
+        monkeypatch.setenv("KNOWLEDGE_LEASE_SECONDS", lease)
+    [schedule] = [each for entry in deployments.entries() if entry["name"] == "upkeep" for each in entry["schedules"]]
+    assert schedule["cron"] == f"*/{minutes} * * * *"
