@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from rdflib import XSD
+from rdflib import RDFS, XSD
 
+from tasks.extraction.ontology import OntologyProperty
 from tasks.extraction.sentences import Sentence
 
 MONTHS = (
@@ -82,6 +83,20 @@ def literal_as(value: Value, datatype: str | None) -> tuple[str, str] | None:
         return (value.literal[:length], datatype) if length and length < len(value.literal) else None
     whole = value.datatype == str(XSD.integer)
     return (value.literal, datatype) if whole or datatype in (str(XSD.decimal), str(XSD.double), str(XSD.float)) else None
+
+
+def object_as(property: OntologyProperty, name: str, value: Value | None) -> tuple[tuple[str, str] | None, bool]:
+    """Return the literal that a name or value is as a property's object, None for a thing, and whether the range allows it."""
+    datatypes = [each for each in property.ranges if each.startswith((str(XSD), str(RDFS.Literal)))]
+    if property.kind != "datatype" and len(datatypes) < len(property.ranges):
+        return None, value is None or not datatypes
+    if value is not None:
+        for datatype in datatypes or [str(RDFS.Literal)]:
+            literal = literal_as(value, None if datatype == str(RDFS.Literal) else datatype)
+            if literal is not None:
+                return literal, True
+    plain = not datatypes or str(XSD.string) in datatypes or str(RDFS.Literal) in datatypes
+    return (name, str(XSD.string)), plain
 
 
 def date_of(text: str) -> str | None:

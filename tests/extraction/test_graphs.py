@@ -5,8 +5,7 @@ from extraction.ships import NAMESPACE, SHIPS, config, extract, triples
 
 from compat.contracts import Entity
 from tasks.extraction import parse_ontology
-from tasks.extraction.graph import assemble
-from tasks.extraction.rules.relations import Proposal, deduplicate
+from tasks.extraction.graph import Proposal, assemble, deduplicate
 
 TEXT = "The Harrier is a schooner. Ada Lind is a person."
 

@@ -1,17 +1,37 @@
-"""Which of the scored relations are kept, and the entities that they are between."""
+"""From a sentence to the relations that are likely enough: each span scored as subject, each pair for each relation."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rdflib import RDFS, XSD
+import numpy as np
 
-from tasks.extraction.linear.model import LinearModel
-from tasks.extraction.linear.scoring import Scene, Scored
-from tasks.extraction.linear.spans import Span
-from tasks.extraction.ontology import Ontology, OntologyProperty
-from tasks.extraction.values import literal_as
+from tasks.extraction.linear.features import columns, of_pair, of_sentence, of_span
+from tasks.extraction.linear.model import Counts, LinearModel
+from tasks.extraction.linear.spans import Names, Span, find_spans
+from tasks.extraction.ontology import OntologyProperty
+from tasks.extraction.sentences import Sentence
+from tasks.extraction.values import object_as
 
-_MIN_CONFIDENCE = 0.5
+# Subjects of one sentence that are read on with, the least probability of one, and the odds that a sentence names none.
+_SUBJECTS, _LEAST, _NONE = 3, 0.08, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A sentence's spans with the columns of its features, and of each span as a subject and as an object."""
+
+    sentence: Sentence
+    spans: Sequence[Span]
+    common: list[int]
+    as_subject: Sequence[list[int]]
+    as_object: Sequence[list[int]]
+
+    def pair(self, subject: int | None, object_: int) -> list[int]:
+        """Return the columns of the sentence with two spans, given by their numbers; without a subject, of the object alone."""
+        first = None if subject is None else self.spans[subject]
+        beside = columns(f"p:{each}" for each in of_pair(self.sentence, first, self.spans[object_]))
+        return self.common + ([] if subject is None else self.as_subject[subject]) + self.as_object[object_] + beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,85 +45,61 @@ class Found:
     literal: tuple[str, str] | None
 
 
-def keep(scene: Scene, pairs: Iterable[Scored], model: LinearModel, properties: Sequence[OntologyProperty]) -> list[Found]:
-    """Return the relations of a sentence that are likely enough, the likeliest first; of spans that overlap, one each."""
-    candidates: list[tuple[float, int, int, int]] = []
-    for pair in pairs:
-        for relation, probability in enumerate(pair.probability):
-            if probability >= model.threshold:
-                candidates.append((-float(probability), relation, pair.subject, pair.object))
-    kept: list[tuple[int, Span]] = []
-    found = []
-    for negative, relation, subject, object_ in sorted(candidates):
-        span = scene.spans[object_]
-        taken = any(relation == other and span.overlaps(there) for other, there in kept)
-        literal, fits = object_of(properties[relation], span)
-        if not taken and fits and scene.spans[subject].name.lower() != span.name.lower():
-            kept.append((relation, span))
-            found.append(Found(properties[relation], scene.spans[subject], span, -negative, literal))
+def read_scene(sentence: Sentence, names: Names, counts: Counts, topic: str | None, own: Counts | None = None) -> Scene:
+    """Return a sentence as the model sees it.
+
+    ``counts`` are the training rows'; ``own`` is what the row that the sentence is of adds to them, which must not tell the
+    model its answer while it learns.
+    """
+    spans, as_subject, as_object = [], [], []
+    for span in find_spans(sentence, names, topic):
+        keys = (f"s {span.words}", f"o {span.words}")
+        subject, object_ = (Counter(counts.get(key, {})) - Counter((own or {}).get(key, {})) for key in keys)
+        # Found by nothing but this row's own answer: a sentence that isn't a training row would not have it.
+        if own is None or span.origin != "known" or subject or object_:
+            found = of_span(sentence, span, len(spans), {"s": subject, "o": object_})
+            spans.append(span)
+            as_subject.append(columns(f"s:{each}" for each in found))
+            as_object.append(columns(f"o:{each}" for each in found))
+    return Scene(sentence, spans, columns(f"b:{each}" for each in of_sentence(sentence)), as_subject, as_object)
+
+
+def find_subjects(scene: Scene, model: LinearModel) -> dict[int, float]:
+    """Return the likeliest subjects of a sentence, by their numbers, with their probabilities; no two overlap."""
+    own = model.weights[:, 0]
+    logits = [own[each].sum() + own[scene.common].sum() + model.bias[0] for each in scene.as_subject]
+    # Spans compete: most sentences have one subject, and some have none.
+    odds = np.exp(np.array(logits, np.float32))
+    likely = odds / (odds.sum() + _NONE)
+    found: dict[int, float] = {}
+    for place in sorted(range(len(likely)), key=lambda place: (-likely[place], place)):
+        free = not any(scene.spans[place].overlaps(scene.spans[each]) for each in found)
+        if len(found) < _SUBJECTS and likely[place] >= _LEAST and free:
+            found[place] = float(likely[place])
     return found
 
 
-def object_of(property: OntologyProperty, span: Span) -> tuple[tuple[str, str] | None, bool]:
-    """Return the literal that a span is as the property's object, None for an entity, and whether the range allows it."""
-    datatypes = [each for each in property.ranges if each.startswith((str(XSD), str(RDFS.Literal)))]
-    if property.kind != "datatype" and len(datatypes) < len(property.ranges):
-        return None, span.value is None or not datatypes
-    if span.value is not None:
-        for datatype in datatypes or [str(RDFS.Literal)]:
-            literal = literal_as(span.value, None if datatype == str(RDFS.Literal) else datatype)
-            if literal is not None:
-                return literal, True
-    plain = not datatypes or str(XSD.string) in datatypes or str(RDFS.Literal) in datatypes
-    return (span.name, str(XSD.string)), plain
+def find_relations(scene: Scene, model: LinearModel, properties: Sequence[OntologyProperty]) -> list[Found]:
+    """Return the relations of a sentence that are likely enough, the likeliest first; of objects that overlap, one each.
+
+    ``properties`` are the model's relations.
+    """
+    found: list[Found] = []
+    for negative, relation, subject, object_ in sorted(_candidates(scene, model)):
+        property, one, span = properties[relation], scene.spans[subject], scene.spans[object_]
+        taken = any(each.property is property and each.object.overlaps(span) for each in found)
+        literal, fits = object_as(property, span.name, span.value)
+        if not taken and fits and one.name.lower() != span.name.lower():
+            found.append(Found(property, one, span, -negative, literal))
+    return found
 
 
-class Types:
-    """The classes of a document's names, as the relations that are kept imply them."""
-
-    def __init__(self, model: LinearModel, ontology: Ontology) -> None:
-        self._model, self._ontology = model, ontology
-        self.of: dict[str, list[str]] = {}
-
-    def admit(self, found: Found) -> bool:
-        """Note what a relation implies of its ends; False, and nothing is noted, if an end is something else already."""
-        subject, object_ = found.subject.name.lower(), found.object.name.lower()
-        domains = found.property.domains
-        if not domains:
-            default = self._model.classes.get(found.property.iri)
-            domains = (default,) if default else ()
-        wanted = [(subject, self._fitting(subject, domains))]
-        if found.literal is None:
-            wanted.append((object_, self._fitting(object_, found.property.ranges)))
-        if any(iri is None for _, iri in wanted):
-            return False
-        for name, iri in wanted:
-            known = self.of.setdefault(name, [])
-            if iri and iri not in known:
-                known.append(iri)
-        return True
-
-    def _fitting(self, name: str, wanted: Sequence[str]) -> str | None:
-        """Return the class among the wanted ones that a name may have beside those it has; None if there is none."""
-        known = self.of.get(name, [])
-        for iri in wanted:
-            if any(self._ontology.is_a(each, iri) for each in known):
-                return next(each for each in known if self._ontology.is_a(each, iri))
-        for iri in wanted:
-            if all(self._may_be_both(iri, each) for each in known):
-                return iri
-        return None
-
-    def _may_be_both(self, one: str, other: str) -> bool:
-        related = self._ontology.is_a(one, other) or self._ontology.is_a(other, one)
-        return related or tuple(sorted((one, other))) in self._model.together
-
-
-def admitted(found: Iterable[Found], types: Types) -> Iterator[Found]:
-    """Yield the relations of a document whose ends can be what domain and range ask for, the likeliest first."""
-    yield from (each for each in sorted(found, key=lambda each: -each.probability) if types.admit(each))
-
-
-def confidence_of(found: Found, model: LinearModel) -> float:
-    """Return how certain a relation is, 0.5 to 1: its probability, corrected for rows that label only a part of their facts."""
-    return round(min(1.0, max(_MIN_CONFIDENCE, found.probability / model.labelled)), 4)
+def _candidates(scene: Scene, model: LinearModel) -> Iterator[tuple[float, int, int, int]]:
+    """Yield the negative probability, the relation, the subject and the object of each pair that reaches the threshold."""
+    for subject, likely in find_subjects(scene, model).items():
+        for object_, span in enumerate(scene.spans):
+            if not span.overlaps(scene.spans[subject]):
+                logits = model.weights[scene.pair(subject, object_)].sum(axis=0) + model.bias
+                probabilities = likely / (1 + np.exp(-logits[1:]))
+                for relation in np.flatnonzero(probabilities >= model.threshold):
+                    yield -float(probabilities[relation]), int(relation), subject, object_

@@ -1,22 +1,18 @@
 """The extractor that runs a trained model."""
 
-import os
 import time
 from collections.abc import Sequence
 
-from compat.contracts import Entity, ExtractionResult, ExtractionStats, Mention, PipelineConfig
+from compat.contracts import ExtractionResult, Mention, PipelineConfig
 from compat.errors import InvalidInputError, Problem
-from compat.ids import content_hash, derived_id
+from compat.ids import content_hash
 from compat.settings import Settings
-from tasks.extraction.chunking import Chunk, split
-from tasks.extraction.graph import assemble
-from tasks.extraction.linear.decoding import Found, Types, admitted, confidence_of, keep
+from tasks.extraction.chunking import split
+from tasks.extraction.graph import Name, Proposal, assemble, build_entities, deduplicate, result_of
+from tasks.extraction.linear.decoding import Found, find_relations, find_subjects, read_scene
 from tasks.extraction.linear.model import LinearModel
-from tasks.extraction.linear.scoring import read_scene, score, subject_probabilities
-from tasks.extraction.linear.spans import Span
 from tasks.extraction.ontology import Ontology, parse_ontology
-from tasks.extraction.rules.relations import Proposal, deduplicate
-from tasks.extraction.sentences import Sentence, read_sentences
+from tasks.extraction.sentences import Sentence, each_once, read_sentences
 
 
 class LinearExtractor:
@@ -29,7 +25,7 @@ class LinearExtractor:
     def from_settings(cls, settings: Settings | None = None) -> "LinearExtractor":
         """Return the extractor of KNOWLEDGE_LINEAR_MODEL. Raises InvalidInputError where it names no model."""
         file = (settings or Settings.load()).linear_model
-        if file is None or not os.path.isfile(file):
+        if file is None or not file.is_file():
             advice = "the linear extractor needs a model; make one with knowledge-batch train and give its file (--model FILE)"
             raise InvalidInputError([Problem("KNOWLEDGE_LINEAR_MODEL", str(file or ""), advice)])
         return cls(LinearModel.read(file))
@@ -43,73 +39,37 @@ class LinearExtractor:
             advice = f"was trained for ontology {self.model.ontology[:12]}, this one is {hash_[:12]}; train a model for it"
             raise InvalidInputError([Problem("KNOWLEDGE_LINEAR_MODEL", "the model", advice)])
         chunks = split(text)
-        types = Types(self.model, ontology)
-        found = list(admitted(self._read(sentences_of(chunks), ontology), types))
-        entities = _entities(text, found, types, self.model, config)
-        graph = assemble(text, entities, deduplicate(map(self._proposal, found)), ontology, config)
-        stats = ExtractionStats(
-            chunk_count=len(chunks),
-            mention_count=sum(len(each.mentions) for each in entities),
-            entity_count=graph.stats.entity_count,
-            relation_count=graph.stats.relation_count,
-            duration_ms=round((time.perf_counter() - started) * 1000),
-            clustering_enabled=config.enable_incremental_clustering,
-        )
-        return ExtractionResult(graph=graph, stats=stats, config=config)
+        found = self._read(each_once(read_sentences(chunk) for chunk in chunks), ontology)
+        names: dict[int, Name] = {}
+        types: dict[str, tuple[tuple[str, ...], float]] = {}
+        proposals = []
+        default = (self.model.default_class,) if self.model.default_class else ()
+        for each in found:
+            # A probability, corrected for rows that label only a part of their facts.
+            confidence = round(min(1.0, max(0.5, each.probability / self.model.labelled)), 4)
+            ends = [(each.subject, each.property.domains or default), (each.object, each.property.ranges)]
+            for span, wanted in ends[: 1 if each.literal else 2]:
+                place = {"start_char": span.start, "end_char": span.end, "confidence": confidence}
+                names.setdefault(span.start, Name(span.name, Mention(text=text[span.start : span.end], **place)))
+                # What domain and range ask for; of several classes the first.
+                known, surest = types.get(span.name.lower(), ((), confidence))
+                types[span.name.lower()] = (*known, *(() if ontology.is_any(known, wanted) else wanted[:1])), surest
+            object_, datatype = each.literal or (each.object.name, None)
+            evidence = min(each.subject.start, each.object.start), max(each.subject.end, each.object.end)
+            proposals.append(Proposal(each.subject.name, each.property.iri, object_, datatype, confidence, evidence))
+        entities = build_entities([names[start] for start in sorted(names)], lambda name: types[name.lower()], config)
+        graph = assemble(text, entities, deduplicate(proposals), ontology, config)
+        return result_of(graph, config, started, len(chunks), sum(len(each.mentions) for each in entities))
 
     def _read(self, sentences: Sequence[Sentence], ontology: Ontology) -> list[Found]:
-        model = self.model
+        """Return the relations of a document, the likeliest first."""
         by_iri = {each.iri: each for each in ontology.properties}
-        properties = [by_iri[iri] for iri in model.relations]
+        properties = [by_iri[iri] for iri in self.model.relations]
         topic: str | None = None
         found = []
         for sentence in sentences:
-            scene = read_scene(sentence, model.names, model.subjects, model.objects, topic)
-            likely = subject_probabilities(scene, model)
-            found += keep(scene, score(scene, model, likely), model, properties)
-            if model.coreference and topic is None and len(likely):
-                best = max(range(len(likely)), key=lambda place: (likely[place], -place))
-                topic = scene.spans[best].name
-        return found
-
-    def _proposal(self, found: Found) -> Proposal:
-        text, literal_type = found.literal or (found.object.name, None)
-        place = min(found.subject.start, found.object.start), max(found.subject.end, found.object.end)
-        return Proposal(found.subject.name, found.property.iri, text, literal_type, confidence_of(found, self.model), place)
-
-
-def sentences_of(chunks: Sequence[Chunk]) -> list[Sentence]:
-    """Return the sentences of a document in order, each once though chunks overlap."""
-    found = {sentence.start: sentence for chunk in reversed(chunks) for sentence in reversed(read_sentences(chunk))}
-    return [found[start] for start in sorted(found)]
-
-
-def _entities(text: str, found: Sequence[Found], types: Types, model: LinearModel, config: PipelineConfig) -> list[Entity]:
-    """Return an entity for each name at an end of a relation, in order of appearance."""
-    spans: dict[str, dict[int, Span]] = {}
-    certain: dict[str, float] = {}
-    for relation in found:
-        for span in (relation.subject, *(() if relation.literal else (relation.object,))):
-            key = span.name.lower()
-            spans.setdefault(key, {})[span.start] = span
-            certain[key] = max(certain.get(key, 0.0), confidence_of(relation, model))
-    entities = []
-    for key in sorted(spans, key=lambda key: min(spans[key])):
-        if not types.of.get(key):
-            continue
-        mentions = tuple(
-            Mention(text=text[span.start : span.end], start_char=span.start, end_char=span.end, confidence=certain[key])
-            for _, span in sorted(spans[key].items())
-        )
-        named = next(iter(spans[key].values()))
-        entities.append(
-            Entity(
-                id=derived_id("knowledge_entity", config.organization_id, config.document_id, key),
-                mention=mentions[0].text,
-                canonical_name=named.name,
-                types=tuple(types.of[key]),
-                confidence=certain[key],
-                mentions=mentions,
-            )
-        )
-    return entities
+            scene = read_scene(sentence, self.model.names, self.model.counts, topic)
+            found += find_relations(scene, self.model, properties)
+            if self.model.coreference and topic is None:
+                topic = next((scene.spans[place].name for place in find_subjects(scene, self.model)), None)
+        return sorted(found, key=lambda each: -each.probability)

@@ -1,9 +1,8 @@
 """A trained model as a file: arrays and JSON, nothing in it that could be run, the same bytes for the same training."""
 
-import io
 import json
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat.errors import InvalidInputError, Problem
-from tasks.extraction.linear.features import BITS
-from tasks.extraction.linear.spans import Names
+from tasks.extraction.linear.spans import Names, index_names
 
-VERSION = 1
+# Of the features and the file together.
+VERSION = 2
+_ARRAYS = ("weights", "bias")
 Floats = NDArray[np.float32]
-Counts = dict[str, dict[int, int]]
+# Of a name ("s" for subjects, "o" for objects, a space, the name), how often it is an end of each relation, by its number.
+Counts = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class LinearModel:
         bias: The intercept of each column.
         labelled: The share of true facts that the rows label, as estimated: a probability divided by it is a confidence.
         threshold: The least probability of a fact that is kept.
-        subjects, objects: How often a name is an end of each relation in the rows.
-        classes: The class of a relation's subjects where the ontology gives no domain.
-        together: Pairs of classes that one name bears in the rows.
+        counts: How often names are ends of relations in the rows.
+        default_class: The class of a subject whose relations have no domain: the commonest one of the rows.
         coreference: Whether pronouns count as names.
+        trained_on: How many rows and triples, and the version of numpy.
     """
 
     ontology: str
@@ -43,72 +44,37 @@ class LinearModel:
     bias: Floats
     labelled: float
     threshold: float
-    subjects: Counts
-    objects: Counts
-    classes: dict[str, str]
-    together: frozenset[tuple[str, str]]
-    coreference: bool = False
-    trained_on: dict[str, Any] = field(default_factory=dict)
+    counts: Counts
+    default_class: str | None
+    coreference: bool
+    trained_on: dict[str, Any]
 
     @cached_property
     def names(self) -> Names:
         """The names of the rows, to be found in sentences."""
-        return Names({*self.subjects, *self.objects})
+        return index_names({key[2:] for key in self.counts})
 
     def write(self, file: Path) -> int:
-        """Write the model; returns the file's size. Rows of nothing but zeros are left out."""
-        rows = np.flatnonzero(np.abs(self.weights).max(axis=1) > 0)
-        meta = {
-            "version": VERSION, "bits": BITS, "ontology": self.ontology, "relations": self.relations,
-            "labelled": self.labelled, "threshold": self.threshold, "subjects": self.subjects, "objects": self.objects,
-            "classes": self.classes, "together": sorted(self.together), "coreference": self.coreference,
-            "trainedOn": self.trained_on,
-        }  # fmt: skip
-        text = json.dumps(meta, ensure_ascii=False, sort_keys=True).encode("utf-8")
-        kept = self.weights[rows].astype(np.float16)
-        arrays: dict[str, NDArray[Any]] = {"rows": rows.astype(np.uint32), "weights": kept, "bias": self.bias}
-        arrays["meta"] = np.frombuffer(text, np.uint8)
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-            for name, array in arrays.items():
-                content = io.BytesIO()
-                np.save(content, array, allow_pickle=False)
-                # A date of its own, or two trainings would differ in the time of day.
-                entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, content.getvalue())
+        """Write the model; returns the file's size. numpy dates every part the same, so that two trainings are the same bytes."""
+        meta = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _ARRAYS}
+        text = json.dumps({**meta, "version": VERSION}, ensure_ascii=False, sort_keys=True).encode("utf-8")
+        with file.open("wb") as out:
+            small = self.weights.astype(np.float16)
+            np.savez_compressed(out, weights=small, bias=self.bias, meta=np.frombuffer(text, np.uint8))
         return file.stat().st_size
 
     @classmethod
     def read(cls, file: Path) -> "LinearModel":
         """Return the model of a file. Raises InvalidInputError for what isn't one, or one of another version."""
+        advice = ""
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 meta = json.loads(arrays["meta"].tobytes())
-                rows, values, bias = arrays["rows"], arrays["weights"], arrays["bias"]
-            version, bits = meta["version"], meta["bits"]
+                meta |= {"weights": arrays["weights"].astype(np.float32), "bias": arrays["bias"]}
+            if (version := meta.pop("version")) != VERSION:
+                advice = f"is a model of version {version}, this is version {VERSION}; train it again"
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             advice = f"isn't a model ({error}); knowledge-batch train writes one"
-            raise InvalidInputError([Problem("KNOWLEDGE_LINEAR_MODEL", str(file), advice)]) from None
-        if (version, bits) != (VERSION, BITS):
-            advice = f"is a model of version {version}, this is version {VERSION}; train it again"
+        if advice:
             raise InvalidInputError([Problem("KNOWLEDGE_LINEAR_MODEL", str(file), advice)])
-        weights = np.zeros((1 << BITS, values.shape[1]), np.float32)
-        weights[rows] = values
-        return cls(
-            ontology=meta["ontology"],
-            relations=tuple(meta["relations"]),
-            weights=weights,
-            bias=bias,
-            labelled=meta["labelled"],
-            threshold=meta["threshold"],
-            subjects=_counts(meta["subjects"]),
-            objects=_counts(meta["objects"]),
-            classes=meta["classes"],
-            together=frozenset((one, other) for one, other in meta["together"]),
-            coreference=meta["coreference"],
-            trained_on=meta["trainedOn"],
-        )
-
-
-def _counts(found: dict[str, dict[str, int]]) -> Counts:
-    return {name: {int(relation): count for relation, count in counts.items()} for name, counts in found.items()}
+        return cls(**{**meta, "relations": tuple(meta["relations"])})

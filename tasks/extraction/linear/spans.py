@@ -1,7 +1,6 @@
 """Places in a sentence that may be an end of a relation: many more than are, since the model chooses."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.extraction.evaluation import comparable
@@ -9,17 +8,17 @@ from tasks.extraction.rules.words import CONNECTORS, COPULAS, DETERMINERS, FUNCT
 from tasks.extraction.sentences import Sentence, Token, words_of
 from tasks.extraction.values import Value, find_values
 
-_QUOTES = re.compile(r"[“\"«„']([^“”\"«»„]{2,80}?)[”\"»“'](?!\w)")
 # Longest name in tokens, and the longest run of capitals of which every part is tried.
 _LONGEST, _WHOLE = 12, 7
 _INSIDE = frozenset({*CONNECTORS, ":", "-", ".", "'", "’", "'s", "’s", "!", "/", "–", "#"})
 _JOINING = frozenset({*_INSIDE, "and", "or", "to", "in", "on", "for", "at", "from", "with", ","})
+Names = dict[str, list[tuple[str, ...]]]
 _MARKS = frozenset('"“”«»„,;()')
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens ``first`` to ``last`` of a sentence. ``text == document[start:end]``; a pronoun's ``name`` is what it stands for.
+    """Tokens ``first`` to ``last`` of a sentence, ``document[start:end]``; a pronoun's ``name`` is what it stands for.
 
     ``key`` is the name as objects are compared, ``words`` as known names are looked up; ``value`` is set for dates and numbers;
     ``origin`` says why the span is tried.
@@ -29,7 +28,6 @@ class Span:
     last: int
     start: int
     end: int
-    text: str
     name: str
     key: str
     words: str
@@ -46,60 +44,47 @@ def looked_up(name: str) -> str:
     return " ".join(words_of(name))
 
 
-class Names:
-    """Names that are known from training rows, found in a sentence by their first word."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._by_word: dict[str, list[tuple[str, ...]]] = {}
-        for name in sorted(names):
-            words = words_of(name)
-            if words:
-                self._by_word.setdefault(words[0], []).append(words)
-
-    def find(self, tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
-        """Yield the places of names as first and last token."""
-        lower = [token.lower for token in tokens]
-        for index, word in enumerate(lower):
-            for words in self._by_word.get(word, ()):
-                if tuple(lower[index : index + len(words)]) == words:
-                    yield index, index + len(words) - 1
+def index_names(names: Iterable[str]) -> Names:
+    """Return names that are known from training rows, in words, by their first word."""
+    found: Names = {}
+    for words in sorted(map(words_of, names)):
+        found.setdefault(words[0], []).append(words)
+    return found
 
 
 def find_spans(sentence: Sentence, names: Names, topic: str | None = None) -> list[Span]:
     """Return the spans of a sentence in order. ``topic`` is what pronouns stand for; without it they are none."""
     tokens = sentence.tokens
     found: dict[tuple[int, int], Span] = {}
-
-    def add(first: int, last: int, origin: str, value: Value | None = None, name: str | None = None) -> None:
-        marked = tokens[first].text in _MARKS or tokens[min(last, len(tokens) - 1)].text in _MARKS
-        if first <= last < len(tokens) and last - first < _LONGEST and not marked and (first, last) not in found:
+    for first, last, origin, value in _tried(sentence, names):
+        whole = first <= last < len(tokens) and last - first < _LONGEST
+        if whole and (first, last) not in found and not {tokens[first].text, tokens[last].text} & _MARKS:
             start, end = tokens[first].start, tokens[last].end
             text = sentence.text[start - sentence.start : end - sentence.start]
-            found[first, last] = Span(
-                first, last, start, end, text, name or text, comparable(name or text), looked_up(name or text), origin, value
-            )
+            found[first, last] = Span(first, last, start, end, text, comparable(text), looked_up(text), origin, value)
+    for index, token in enumerate(tokens if topic else ()):
+        if topic and token.lower in PRONOUNS:
+            place = index, index, token.start, token.end
+            found.setdefault((index, index), Span(*place, topic, comparable(topic), looked_up(topic), "pronoun"))
+    return [found[place] for place in sorted(found)]
 
+
+def _tried(sentence: Sentence, names: Names) -> Iterator[tuple[int, int, str, Value | None]]:
+    """Yield first and last token, origin and value; of two at one place the first counts."""
+    tokens = sentence.tokens
     begins = {token.start: index for index, token in enumerate(tokens)}
     ends = {token.end: index for index, token in enumerate(tokens)}
     for value in find_values(sentence):
         if value.start in begins and value.end in ends:
-            add(begins[value.start], ends[value.end], value.kind, value)
-    for match in _QUOTES.finditer(sentence.text):
-        start, end = sentence.start + match.start(1), sentence.start + match.end(1)
-        if start in begins and end in ends:
-            add(begins[start], ends[end], "quoted")
-    for first, last in _openings(tokens):
-        add(first, last, "opening")
-    for first, last in _capitals(tokens):
-        add(first, last, "capital")
+            yield begins[value.start], ends[value.end], value.kind, value
+    yield from ((*place, "opening", None) for place in _openings(tokens))
+    yield from ((*place, "capital", None) for place in _capitals(tokens))
     # Last, so that a span bears this origin only where nothing else finds it.
-    for first, last in names.find(tokens):
-        add(first, last, "known")
-    if topic:
-        for index, token in enumerate(tokens):
-            if token.lower in PRONOUNS:
-                add(index, index, "pronoun", name=topic)
-    return [found[place] for place in sorted(found)]
+    lower = tuple(token.lower for token in tokens)
+    for index, word in enumerate(lower):
+        for words in names.get(word, ()):
+            if lower[index : index + len(words)] == words:
+                yield index, index + len(words) - 1, "known", None
 
 
 def _openings(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
@@ -138,9 +123,3 @@ def _capitals(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
             gap_tokens = tokens[places[-1] + 1 : following[0]]
             if all(token.is_capital or token.lower in _JOINING or not token.is_word for token in gap_tokens):
                 yield places[0], following[-1]
-
-
-def counted(names: Mapping[str, Mapping[int, int]], key: str, own: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
-    """Return how often a name is an end of each relation in the training rows, less what one row of them says itself."""
-    mine = own.get(key, {})
-    return {relation: left for relation, count in names.get(key, {}).items() if (left := count - mine.get(relation, 0)) > 0}

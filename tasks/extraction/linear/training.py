@@ -1,271 +1,166 @@
 """Training a model on rows of texts with the triples that people found in them. Needs scikit-learn; running a model doesn't."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compat.ids import content_hash
 from tasks.extraction.chunking import split
 from tasks.extraction.evaluation import comparable, normal
-from tasks.extraction.linear.decoding import keep
-from tasks.extraction.linear.extractor import sentences_of
+from tasks.extraction.linear.decoding import Scene, find_relations, read_scene
 from tasks.extraction.linear.features import BITS
 from tasks.extraction.linear.model import Counts, LinearModel
-from tasks.extraction.linear.scoring import Scene, read_scene, score
-from tasks.extraction.linear.spans import Names, looked_up
-from tasks.extraction.ontology import Ontology, OntologyProperty, parse_ontology
+from tasks.extraction.linear.spans import looked_up
+from tasks.extraction.ontology import OntologyProperty, parse_ontology
+from tasks.extraction.sentences import each_once, read_sentences
 from tasks.extraction.values import date_of
 
 FOLDS = 3
-# The strength of the fit, and which share of the pairs in rows without a relation it is shown.
+# The strength of the fit, and one of how many pairs is shown to a relation that their row doesn't have.
 _C, _OTHERS = 1.0, 3
-Gold = frozenset[tuple[str, int, str]]
+# Subject and object as they are compared, the relation by its number.
+Triple = tuple[str, int, str]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A text with its triples: subject and object as they are compared, the relation by its number."""
+    """A text as the model sees it, with its triples."""
 
     scenes: Sequence[Scene]
-    gold: Gold
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Feature columns of examples, one list each, with what each is: its row and the relations that hold."""
-
-    columns: list[list[int]]
-    rows: list[int]
-    labels: list[frozenset[int]]
+    gold: frozenset[Triple]
 
 
 def train(ontology_content: str, rows: Sequence[Mapping[str, Any]], coreference: bool = False) -> LinearModel:
     """Return a model of the ontology, trained on rows ``{text, triples: [{sub, rel, obj}]}``.
 
-    Thresholds and confidence come from rows that the model they are measured on has not seen. The same rows give the same model.
+    Threshold and confidence come from rows that the model they are measured on has not seen. The same rows give the same model.
     """
-    ontology = parse_ontology(ontology_content)
-    by_label = {normal(each.label): each.iri for each in ontology.properties}
-    counts = Counter(by_label.get(normal(triple["rel"])) for row in rows for triple in row["triples"])
-    relations = tuple(sorted(iri for iri in counts if iri))
-    number = {label: relations.index(iri) for label, iri in by_label.items() if iri in counts}
-    subjects, objects = _counts(rows, number)
-    read = read_rows(rows, number, subjects, objects, coreference)
+    by_label = {normal(each.label): each for each in parse_ontology(ontology_content).properties}
+    said = [[(each["sub"], by_label.get(normal(each["rel"])), each["obj"]) for each in row["triples"]] for row in rows]
+    properties = sorted({each for triples in said for _, each, _ in triples if each}, key=lambda each: each.iri)
+    number = {each: place for place, each in enumerate(properties)}
+    triples = [[(sub, number[each], obj) for sub, each, obj in triples if each] for triples in said]
+    domains = Counter(iri for row in triples for _, relation, _ in row for iri in properties[relation].domains)
     blank = LinearModel(
         ontology=content_hash(ontology_content),
-        relations=relations,
-        weights=np.zeros((0, 0), np.float32),
-        bias=np.zeros(0, np.float32),
+        relations=tuple(each.iri for each in properties),
+        weights=np.zeros((1 << BITS, 1 + len(properties)), np.float32),
+        bias=np.full(1 + len(properties), -9.0, np.float32),
         labelled=1.0,
-        threshold=0.0,
-        subjects=subjects,
-        objects=objects,
-        classes=_classes(rows, ontology, by_label),
-        together=_together(rows, ontology, by_label),
+        threshold=0.02,
+        counts=_counts(triples),
+        default_class=min(domains, key=lambda iri: (-domains[iri], iri), default=None),
         coreference=coreference,
-        trained_on={"rows": len(rows), "triples": sum(counts.values()), "numpy": np.__version__},
+        trained_on={"rows": len(rows), "triples": sum(map(len, triples)), "numpy": np.__version__},
     )
-    by_iri = {each.iri: each for each in ontology.properties}
-    unseen: list[Unseen] = []
+    read = [_read(row["text"], own, blank) for row, own in zip(rows, triples, strict=True)]
+    facts = []
     for fold in range(FOLDS):
         part = _fit(blank, [row for place, row in enumerate(read) if place % FOLDS != fold])
-        part = replace(part, threshold=0.02)
-        unseen += [_found(row, part, [by_iri[iri] for iri in relations]) for row in read[fold::FOLDS]]
-    threshold, labelled = calibrate(unseen)
+        facts += [fact for place in range(fold, len(read), FOLDS) for fact in _find(place, read[place], part, properties)]
+    threshold, labelled = calibrate(np.array(facts).reshape(-1, 4), read)
     return replace(_fit(blank, read), threshold=threshold, labelled=labelled)
 
 
-def read_rows(
-    rows: Iterable[Mapping[str, Any]], number: Mapping[str, int], subjects: Counts, objects: Counts, coreference: bool
-) -> list[Row]:
-    """Return the rows as the model sees them."""
-    names = Names({*subjects, *objects})
-    read = []
-    for row in rows:
-        own = _counts([row], number)
-        known = {normal(each["sub"]) for each in row["triples"]}
-        scenes: list[Scene] = []
-        topic: str | None = None
-        for sentence in sentences_of(split(row["text"])):
-            scene = read_scene(sentence, names, subjects, objects, topic, own)
-            if coreference and topic is None:
-                topic = next((span.name for span in scene.spans if normal(span.name) in known), None)
-            scenes.append(scene)
-        triples = ((normal(each["sub"]), number.get(normal(each["rel"])), comparable(each["obj"])) for each in row["triples"])
-        read.append(Row(scenes, frozenset((sub, rel, obj) for sub, rel, obj in triples if rel is not None)))
-    return read
+def _counts(rows: Iterable[Iterable[Triple]]) -> Counts:
+    """Return how often each name is the subject, and the object, of each relation; dates and numbers are no names."""
+    counts: Counts = {}
+    for sub, relation, obj in (triple for row in rows for triple in row):
+        for role, name in (("s", sub), ("o", obj)):
+            if (words := looked_up(name)) and date_of(name) is None and not words.isdigit():
+                own = counts.setdefault(f"{role} {words}", {})
+                own[str(relation)] = own.get(str(relation), 0) + 1
+    return counts
 
 
-@dataclass(frozen=True)
-class Unseen:
-    """What a model finds in a row that it hasn't seen: of each fact the probability, the relation, and whether the row has it."""
+def _read(text: str, triples: Sequence[Triple], model: LinearModel) -> Row:
+    own, gold = _counts([triples]), frozenset((normal(sub), relation, comparable(obj)) for sub, relation, obj in triples)
+    scenes: list[Scene] = []
+    topic: str | None = None
+    for sentence in each_once(read_sentences(chunk) for chunk in split(text)):
+        scene = read_scene(sentence, model.names, model.counts, topic, own)
+        if model.coreference and topic is None:
+            topic = next((span.name for span in scene.spans if any(normal(span.name) == sub for sub, _, _ in gold)), None)
+        scenes.append(scene)
+    return Row(scenes, gold)
 
-    facts: Sequence[tuple[float, int, bool]]
-    asked: frozenset[int]
-    expected: int
 
-
-def _found(row: Row, model: LinearModel, properties: Sequence[OntologyProperty]) -> Unseen:
-    best: dict[tuple[str, int, str], float] = {}
+def _find(
+    place: int, row: Row, model: LinearModel, properties: Sequence[OntologyProperty]
+) -> Iterator[tuple[int, float, bool, bool]]:
+    """Yield of each fact found in a row: its place, the probability, whether the row has its relation, and the fact."""
+    best: dict[Triple, float] = {}
     for scene in row.scenes:
-        for each in keep(scene, score(scene, model), model, properties):
+        for each in find_relations(scene, model, properties):
             key = normal(each.subject.name), model.relations.index(each.property.iri), each.object.key
             best[key] = max(best.get(key, 0.0), each.probability)
-    facts = [(probability, key[1], key in row.gold) for key, probability in best.items()]
-    return Unseen(facts, frozenset(relation for _, relation, _ in row.gold), len(row.gold))
+    asked = {relation for _, relation, _ in row.gold}
+    yield from ((place, probability, key[1] in asked, key in row.gold) for key, probability in best.items())
 
 
-def calibrate(rows: Sequence[Unseen]) -> tuple[float, float]:
+def calibrate(facts: Array, rows: Sequence[Row]) -> tuple[float, float]:
     """Return the least probability of a fact that is kept, and the share of true facts that rows label.
 
-    The threshold is best for the mean of the strict and the official F1. The share is the mean probability of facts that are
-    labelled: what rows leave out although the text says it pulls it below 1 (Elkan and Noto, 2008).
+    The threshold is best for the strict F1 and, thrice as much, the official one. The share is the mean probability of labelled
+    facts: what rows leave out although the text says it pulls it below 1 (Elkan and Noto, 2008).
     """
-    total = sum(row.expected for row in rows)
-    right = [probability for row in rows for probability, _, is_right in row.facts if is_right]
-    labelled = float(np.mean(right)) if right else 1.0
+    places, probability, asked, right = facts[:, 0].astype(int), facts[:, 1], facts[:, 2] > 0, facts[:, 3] > 0
+    expected = np.array([len(row.gold) for row in rows])
 
     def quality(threshold: float) -> float:
-        hits = found = 0
-        official = 0.0
-        for row in rows:
-            kept = [fact for fact in row.facts if fact[0] >= threshold]
-            own = sum(fact[2] for fact in kept)
-            considered = sum(fact[1] in row.asked for fact in kept)
-            hits, found = hits + own, found + len(kept)
-            official += 2 * own / (considered + row.expected) if row.expected else 0.0
-        return 2 * hits / max(1, found + total) + official / max(1, len(rows))
+        kept = probability >= threshold
+        hits, considered = (np.bincount(places[kept & each], minlength=len(rows)) for each in (right, asked))
+        official = 2 * hits / np.maximum(1, considered + expected)
+        return float(2 * hits.sum() / max(1, kept.sum() + expected.sum()) + 3 * official.mean())
 
-    threshold = max((round(step / 100, 2) for step in range(3, 71)), key=lambda each: (quality(each), each))
-    return threshold, round(labelled, 6)
+    threshold = max((step / 100 for step in range(3, 71)), key=lambda each: (quality(each), each))
+    return threshold, round(float(probability[right].mean()), 6) if right.any() else 1.0
 
 
-def _fit(model: LinearModel, rows: Sequence[Row]) -> LinearModel:
+def _fit(blank: LinearModel, rows: Sequence[Row]) -> LinearModel:
     """Return the model with weights fitted on rows: one regression for subjects, one for each relation."""
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    weights = np.zeros((1 << BITS, 1 + len(model.relations)), np.float32)
-    bias = np.full(1 + len(model.relations), -9.0, np.float32)
+    weights, bias = blank.weights.copy(), blank.bias.copy()
 
     def fit(column: int, examples: Sequence[list[int]], labels: Sequence[bool], weight: Sequence[float]) -> None:
         if len(set(labels)) < 2:
             return
         ends = np.cumsum([0, *map(len, examples)])
-        indices = np.concatenate([np.asarray(each, np.int32) for each in examples])
-        used, indices = np.unique(indices, return_inverse=True)
+        used, indices = np.unique(np.concatenate([np.asarray(each, np.int32) for each in examples]), return_inverse=True)
         matrix = csr_matrix((np.ones(len(indices), np.float64), indices, ends), shape=(len(examples), len(used)))
         regression = LogisticRegression(C=_C, solver="liblinear", tol=0.01, max_iter=60, random_state=0)
         regression.fit(matrix, np.asarray(labels), np.asarray(weight))
-        weights[used, column] = regression.coef_[0]
-        bias[column] = regression.intercept_[0]
+        weights[used, column], bias[column] = regression.coef_[0], regression.intercept_[0]
 
-    subjects = _subject_examples(rows)
-    fit(0, subjects.columns, [bool(each) for each in subjects.labels], [1.0] * len(subjects.labels))
-    pairs = _pair_examples(rows)
+    subjects = [
+        (scene.common + own, any(normal(span.name) == sub for sub, _, _ in row.gold))
+        for row in rows for scene in row.scenes for span, own in zip(scene.spans, scene.as_subject, strict=True)
+    ]  # fmt: skip
+    fit(0, [each for each, _ in subjects], [is_one for _, is_one in subjects], [1.0] * len(subjects))
+    pairs = [(place, *pair) for place, row in enumerate(rows) for pair in _pairs(row)]
     said = [frozenset(relation for _, relation, _ in row.gold) for row in rows]
-    for relation in range(len(model.relations)):
-        chosen = [place for place, row in enumerate(pairs.rows) if relation in said[row] or (row + relation) % _OTHERS == 0]
-        weight = [1.0 if relation in said[pairs.rows[place]] else float(_OTHERS) for place in chosen]
-        fit(1 + relation, [pairs.columns[each] for each in chosen], [relation in pairs.labels[each] for each in chosen], weight)
-    return replace(model, weights=weights, bias=bias)
+    for relation in range(len(blank.relations)):
+        chosen = [each for each in pairs if relation in said[each[0]] or (each[0] + relation) % _OTHERS == 0]
+        weight = [1.0 if relation in said[place] else float(_OTHERS) for place, _, _ in chosen]
+        fit(1 + relation, [each for _, each, _ in chosen], [relation in holds for _, _, holds in chosen], weight)
+    return replace(blank, weights=weights, bias=bias)
 
 
-def _subject_examples(rows: Sequence[Row]) -> _Examples:
-    found = _Examples([], [], [])
-    for place, row in enumerate(rows):
-        subjects = {sub for sub, _, _ in row.gold}
-        for scene in row.scenes:
-            for span, own in zip(scene.spans, scene.as_subject, strict=True):
-                found.columns.append(_merged(scene.common, own))
-                found.rows.append(place)
-                found.labels.append(frozenset({0} if normal(span.name) in subjects else ()))
-    return found
-
-
-def _pair_examples(rows: Sequence[Row]) -> _Examples:
-    """Return each labelled subject beside every span; of a row whose subject its text doesn't name, every span alone."""
-    found = _Examples([], [], [])
-    for place, row in enumerate(rows):
-        subjects = {sub for sub, _, _ in row.gold}
-        for scene in row.scenes:
-            there = [each for each in range(len(scene.spans)) if normal(scene.spans[each].name) in subjects]
-            wanted: list[int | None] = [*there] or [None]
-            for subject in wanted:
-                name = None if subject is None else normal(scene.spans[subject].name)
-                own = [] if subject is None else scene.as_subject[subject]
-                for each, span in enumerate(scene.spans):
-                    if subject is not None and span.overlaps(scene.spans[subject]):
-                        continue
-                    holds = (rel for sub, rel, obj in row.gold if obj == span.key and name in (None, sub))
-                    found.columns.append(_merged(scene.common, own, scene.as_object[each], scene.pair(subject, each)))
-                    found.rows.append(place)
-                    found.labels.append(frozenset(holds))
-    return found
-
-
-def _merged(*groups: list[int]) -> list[int]:
-    return [each for group in groups for each in group]
-
-
-def _counts(rows: Iterable[Mapping[str, Any]], number: Mapping[str, int]) -> tuple[Counts, Counts]:
-    """Return how often each name is the subject, and the object, of each relation; dates and numbers are no names."""
-    subjects: Counts = {}
-    objects: Counts = {}
-    for row in rows:
-        for each in row["triples"]:
-            relation = number.get(normal(each["rel"]))
-            for counts, name in ((subjects, each["sub"]), (objects, each["obj"])):
-                words = looked_up(name)
-                if relation is not None and words and date_of(name) is None and not words.isdigit():
-                    own = counts.setdefault(words, {})
-                    own[relation] = own.get(relation, 0) + 1
-    return subjects, objects
-
-
-def _classes_of_names(
-    rows: Iterable[Mapping[str, Any]], ontology: Ontology, by_label: Mapping[str, str]
-) -> dict[str, Counter[str]]:
-    properties = {each.iri: each for each in ontology.properties}
-    found: dict[str, Counter[str]] = {}
-    for row in rows:
-        for each in row["triples"]:
-            property = properties.get(by_label.get(normal(each["rel"]), ""))
-            if property is not None:
-                found.setdefault(normal(each["sub"]), Counter()).update(property.domains)
-                classes = [iri for iri in property.ranges if any(iri == known.iri for known in ontology.classes)]
-                found.setdefault(normal(each["obj"]), Counter()).update(classes)
-    return found
-
-
-def _classes(rows: Sequence[Mapping[str, Any]], ontology: Ontology, by_label: Mapping[str, str]) -> dict[str, str]:
-    """Return a class for the subjects of each property without a domain: what these subjects are elsewhere in the rows."""
-    names = _classes_of_names(rows, ontology, by_label)
-    overall: Counter[str] = Counter()
-    for row in rows:
-        for each in row["triples"]:
-            overall.update(names.get(normal(each["sub"]), ()))
-    found = {}
-    for property in ontology.properties:
-        if not property.domains:
-            votes: Counter[str] = Counter()
-            for row in rows:
-                for each in row["triples"]:
-                    if by_label.get(normal(each["rel"])) == property.iri:
-                        votes.update(names.get(normal(each["sub"]), ()))
-            ranked = sorted((votes or overall).items(), key=lambda item: (-item[1], item[0]))
-            if ranked:
-                found[property.iri] = ranked[0][0]
-    return found
-
-
-def _together(rows: Sequence[Mapping[str, Any]], ontology: Ontology, by_label: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    """Return the pairs of classes that at least two names of the rows have both."""
-    pairs: Counter[tuple[str, str]] = Counter()
-    for classes in _classes_of_names(rows, ontology, by_label).values():
-        pairs.update((one, other) for one, other in combinations(sorted(classes), 2))
-    return frozenset(pair for pair, count in pairs.items() if count > 1)
+def _pairs(row: Row) -> Iterator[tuple[list[int], frozenset[int]]]:
+    """Yield each labelled subject beside every span; of a sentence that names no subject, every span alone."""
+    subjects = {sub for sub, _, _ in row.gold}
+    for scene in row.scenes:
+        wanted: list[int | None] = [each for each, span in enumerate(scene.spans) if normal(span.name) in subjects]
+        for subject in wanted or [None]:
+            name = None if subject is None else normal(scene.spans[subject].name)
+            for each, span in enumerate(scene.spans):
+                if subject is None or not span.overlaps(scene.spans[subject]):
+                    holds = frozenset(rel for sub, rel, obj in row.gold if obj == span.key and name in (None, sub))
+                    yield scene.pair(subject, each), holds

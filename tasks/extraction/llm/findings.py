@@ -9,13 +9,12 @@ from rdflib import RDF, RDFS, XSD
 
 from compat.contracts import Entity, KnowledgeGraph, Mention, PipelineConfig
 from compat.ids import derived_id
-from tasks.extraction.graph import assemble
+from tasks.extraction.graph import Proposal, assemble, deduplicate
 from tasks.extraction.llm.quotes import EXACT, NORMALISED, Place, Quotable
 from tasks.extraction.llm.vocabulary import Vocabulary
 from tasks.extraction.llm.wire import EntityItem, Items, RelationItem
 from tasks.extraction.ontology import Ontology, OntologyProperty
 from tasks.extraction.rules.mentions import merge_mentions
-from tasks.extraction.rules.relations import Proposal, deduplicate
 from tasks.extraction.syntaxes import quiet_terms
 
 NOT_IN_TEXT = "not in the text"

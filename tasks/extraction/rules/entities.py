@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from compat.contracts import Entity, Mention, PipelineConfig
-from compat.ids import derived_id
+from compat.contracts import Mention
+from tasks.extraction.graph import Name
 from tasks.extraction.rules.lexicon import Lexicon
 from tasks.extraction.rules.words import (
     CONNECTORS,
@@ -22,18 +22,9 @@ from tasks.extraction.rules.words import (
 )
 from tasks.extraction.sentences import Sentence, Token, stem
 
-MIN_CONFIDENCE = 0.5
 _PERSON_ENDINGS = ("ist", "ian", "man", "woman", "ess", "eer")
 # A kind that the text states outweighs any number of guesses from the shape of a name.
 _SAID, _PLACED, _SHAPE = 1.0, 0.3, 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A mention and the name it goes by in the whole document."""
-
-    canonical: str
-    mention: Mention
 
 
 @dataclass(eq=False)
@@ -279,30 +270,3 @@ def _note_class(name: str, words: Sequence[str], evidence: Evidence, weight: flo
                     evidence.add_class(name, general, 0.6)
             return True
     return False
-
-
-def build_entities(names: Iterable[Name], evidence: Evidence, config: PipelineConfig) -> list[Entity]:
-    """Return one entity per lower-case canonical name that has a class of the ontology, in order of first mention.
-
-    Every mention of the name is kept. Names without a known class are left out. The first mention's name wins.
-    """
-    grouped: dict[str, list[Name]] = {}
-    for name in names:
-        grouped.setdefault(name.canonical.lower(), []).append(name)
-    entities = []
-    for key, group in grouped.items():
-        canonical = group[0].canonical
-        types, confidence = evidence.types(canonical)
-        if not types or confidence < MIN_CONFIDENCE:
-            continue
-        entities.append(
-            Entity(
-                id=derived_id("knowledge_entity", config.organization_id, config.document_id, key),
-                mention=group[0].mention.text,
-                canonical_name=canonical,
-                types=types,
-                confidence=round(min(1.0, confidence, max(name.mention.confidence for name in group) + 0.1), 4),
-                mentions=tuple(name.mention for name in group),
-            )
-        )
-    return entities

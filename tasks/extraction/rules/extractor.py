@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from rdflib import XSD
 
-from compat.contracts import Entity, ExtractionResult, ExtractionStats, PipelineConfig
+from compat.contracts import Entity, ExtractionResult, PipelineConfig
 from tasks.extraction.chunking import split
-from tasks.extraction.graph import assemble
+from tasks.extraction.graph import Name, Proposal, assemble, build_entities, deduplicate, result_of
 from tasks.extraction.ontology import Ontology, parse_ontology
-from tasks.extraction.rules.entities import Evidence, Name, build_entities, gather_evidence, link_names
+from tasks.extraction.rules.entities import Evidence, gather_evidence, link_names
 from tasks.extraction.rules.lexicon import lexicon_of
 from tasks.extraction.rules.mentions import find_mentions, merge_mentions
 from tasks.extraction.rules.references import Reader
-from tasks.extraction.rules.relations import Proposal, deduplicate, propose_relations
+from tasks.extraction.rules.relations import propose_relations
 from tasks.extraction.rules.words import ENGLISH_WORDS
 from tasks.extraction.sentences import Sentence, each_once, read_sentences
 
@@ -41,18 +41,10 @@ class RulesExtractor:
         by_start = {name.mention.start_char: name for name in names}
         evidence = gather_evidence(sentences, by_start, lexicon)
         proposals = list(_read(sentences, by_start, evidence))
-        entities = build_entities(names, evidence, config)
+        entities = build_entities(names, evidence.types, config)
         proposals = deduplicate(_with_plain_objects(proposals, entities, ontology))
         graph = assemble(text, entities, proposals, ontology, config)
-        stats = ExtractionStats(
-            chunk_count=len(chunks),
-            mention_count=len(mentions),
-            entity_count=graph.stats.entity_count,
-            relation_count=graph.stats.relation_count,
-            duration_ms=round((time.perf_counter() - started) * 1000),
-            clustering_enabled=config.enable_incremental_clustering,
-        )
-        return ExtractionResult(graph=graph, stats=stats, config=config)
+        return result_of(graph, config, started, len(chunks), len(mentions))
 
 
 def _in_english(sentences: Sequence[Sentence]) -> list[Sentence]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tasks.extraction.graph import Name
 from tasks.extraction.rules.cues import Argument
-from tasks.extraction.rules.entities import Evidence, Name
+from tasks.extraction.rules.entities import Evidence
 from tasks.extraction.rules.words import FUNCTION_WORDS, LEADING, POSSESSIVES, PREPOSITIONS, PRONOUNS, SUBJECT_PRONOUNS
 from tasks.extraction.sentences import Sentence, Token
 from tasks.extraction.values import find_values

@@ -1,12 +1,13 @@
 """Relations that a sentence states between its names and values (CONTRACT 9.5)."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from rdflib import XSD
 
+from tasks.extraction.graph import Proposal
 from tasks.extraction.rules.certainty import is_sure
 from tasks.extraction.rules.cues import Argument, Hit, find_hits
 from tasks.extraction.rules.entities import Evidence
@@ -19,23 +20,6 @@ MIN_CONFIDENCE = 0.5
 # Members of a list that are read: a long sentence must not cost more than its length.
 _LIST = 20
 _AND = ("and", "&", "or")
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A relation as a sentence states it. ``object`` is a name, or the literal's text if ``literal_type`` is set."""
-
-    subject: str
-    predicate_iri: str
-    object: str
-    literal_type: str | None
-    confidence: float
-    evidence: tuple[int, int]
-
-    @property
-    def key(self) -> str:
-        """What two equal relations of a document have in common."""
-        return f"{self.subject}|{self.predicate_iri}|{self.object}".lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +78,6 @@ def _free(pair: tuple[int, int], hit: Hit, used: Mapping[tuple[int, int], Hit], 
         return True
     low, high = sorted((before, hit), key=lambda each: each.first)
     return high.first - low.last == 2 and sentence.tokens[low.last + 1].lower in _AND
-
-
-def deduplicate(proposals: Iterable[Proposal]) -> list[Proposal]:
-    """Return one relation per key (lower-case subject, predicate, object), in order of first appearance; the surest wins."""
-    best: dict[str, Proposal] = {}
-    for proposal in proposals:
-        if proposal.key not in best or proposal.confidence > best[proposal.key].confidence:
-            best[proposal.key] = proposal
-    return list(best.values())
 
 
 def _candidates(hit: Hit, scene: Scene) -> Iterator[_Candidate]:

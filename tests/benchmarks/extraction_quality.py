@@ -1,0 +1,93 @@
+"""The figures of rules and linear: ``python tests/benchmarks/extraction_quality.py ../shared/data/text2kg``.
+
+Needs the package with its extra ``train``, or the checkout on PYTHONPATH. Prints two tables in Markdown: both extractors on the
+sentences of each ontology that aren't among its training rows, with a model for each; and what linear reaches with fewer rows,
+trained on three of four training rows and scored on the fourth. Takes some minutes.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+SIZES = (50, 100, 200)
+COLUMNS = (
+    "official_f1",
+    "strict_f1",
+    "strict_precision",
+    "strict_recall",
+    "considered_precision",
+    "type_precision",
+    "conformance",
+)
+INVENTED = ("invented_subjects", "invented_objects")
+
+
+def command(*arguments: object) -> Any:
+    """Run knowledge-batch; returns the JSON that it prints, if any."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.command.cli", *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout) if done.stdout.startswith("{") else None
+
+
+def shown(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def row(name: str, measured: dict[str, Any], speed: float) -> str:
+    """A line of the first table; the speed, which differs from machine to machine, comes last."""
+    invented = ", ".join(shown(measured[key]) for key in INVENTED)
+    return " | ".join(
+        (f"| {name}", *(shown(measured[key]) for key in COLUMNS), shown(measured["conformance"]), invented, f"{speed:,.0f} |")
+    )
+
+
+def extractors(folders: Sequence[Path], models: Path) -> list[str]:
+    lines = []
+    for folder in folders:
+        rows = ("--ontology", folder / "ontology.ttl", "--rows", folder / "train.jsonl")
+        command("train", *rows, "--output", models / f"{folder.name}.npz")
+    for name, options in (("`rules`", ("rules",)), ("`linear`", ("linear", "--model", models / "{source}.npz"))):
+        found = command("evaluate", *folders, "--train-rows", "train.jsonl", "--format", "json", "--extractor", *options)
+        speed = mean(each["sentencesPerSecond"] for each in found["sources"])
+        lines.append(row(name, found["mean"]["clean"], speed))
+        for each in found["sources"]:
+            print(name, each["source"], shown(each["clean"]["official_f1"]), shown(each["clean"]["strict_f1"]), file=sys.stderr)
+    return lines
+
+
+def curve(folders: Sequence[Path], models: Path) -> list[str]:
+    """Lines of the second table: rows an ontology, official and strict F1, each the mean of the ontologies."""
+    scores: dict[str, list[dict[str, float]]] = {}
+    for folder in folders:
+        rows = [line for line in (folder / "train.jsonl").read_text(encoding="utf-8").split("\n") if line]
+        learned = [line for place, line in enumerate(rows) if place % 4]
+        (models / "rest.jsonl").write_text("\n".join(rows[::4]), encoding="utf-8")
+        for size in (*SIZES, len(learned)):
+            # Evenly over the file, which has one relation after the other.
+            chosen = [learned[place * len(learned) // size] for place in range(size)]
+            (models / "some.jsonl").write_text("\n".join(chosen), encoding="utf-8")
+            model = models / "some.npz"
+            command("train", "--ontology", folder / "ontology.ttl", "--rows", models / "some.jsonl", "--output", model)
+            expected = ("--expected", models / "rest.jsonl", "--train-rows", models / "some.jsonl")
+            found = command("evaluate", folder, *expected, "--extractor", "linear", "--model", model, "--format", "json")
+            scores.setdefault(str(size) if size in SIZES else "all", []).append(found["mean"]["clean"])
+    return [
+        f"| {size} | {shown(mean(each['official_f1'] for each in all_))} | {shown(mean(each['strict_f1'] for each in all_))} |"
+        for size, all_ in scores.items()
+    ]
+
+
+def main() -> None:
+    folders = sorted(each for each in Path(sys.argv[1]).iterdir() if each.is_dir())
+    with tempfile.TemporaryDirectory() as models:
+        print(*extractors(folders, Path(models)), "", *curve(folders, Path(models)), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
