@@ -22,7 +22,6 @@ COLUMNS = (
     "strict_recall",
     "considered_precision",
     "type_precision",
-    "conformance",
 )
 INVENTED = ("invented_subjects", "invented_objects")
 

@@ -51,7 +51,8 @@ def read_scene(sentence: Sentence, names: Names, counts: Counts, topic: str | No
     ``counts`` are the training rows'; ``own`` is what the row that the sentence is of adds to them, which must not tell the
     model its answer while it learns.
     """
-    spans, as_subject, as_object = [], [], []
+    spans: list[Span] = []
+    as_subject, as_object = [], []
     for span in find_spans(sentence, names, topic):
         keys = (f"s {span.words}", f"o {span.words}")
         subject, object_ = (Counter(counts.get(key, {})) - Counter((own or {}).get(key, {})) for key in keys)
