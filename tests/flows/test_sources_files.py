@@ -329,7 +329,7 @@ def test_the_command_says_what_it_read_and_gives_the_texts_back(
     assert "1 file was not read: data.bin" in done.stderr
     texts = tmp_path / "texts.jsonl"
     assert command("export", "b", "--to", str(texts)).returncode == 0
-    assert json.loads(texts.read_text(encoding="utf-8")) == {"documentId": "b.docx", "text": KINDS["b.docx"][1]}
+    assert json.loads(texts.read_text(encoding="utf-8")) == {"documentId": "b.docx", "text": KINDS["b.docx"][1], "triples": []}
     # What was written is a source.
     again = command("run", "-", "--ontology", str(folder / "ontology.ttl"), "--format", "json", stdin=texts.read_text("utf-8"))
     assert json.loads(again.stdout)["totalDocuments"] == 1
