@@ -43,7 +43,8 @@ def end_stranded(client: SyncPrefectClient, stores: list[Store], own: str, now: 
     """
     seconds = MISSED * (PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or HEARTBEAT_SECONDS)
     living = [batch for store in stores for batch in store.unfinished() if not batch.dead]
-    known = {batch.batch_id for batch in living} | {batch.flow_run_id for batch in living}
+    # A batch in legacy has no flow run, and a run of the form no batch id: that None is None makes neither the other's.
+    known = ({batch.batch_id for batch in living} | {batch.flow_run_id for batch in living}) - {None}
     ended = []
     for run in _runs(client, ["RUNNING", "PENDING", "CANCELLING"]):
         if run.state is None or str(run.id) == own or known & {str(run.id), run.parameters.get("batch_id")}:

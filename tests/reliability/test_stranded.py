@@ -17,6 +17,8 @@ from prefect.states import Pending, Running, Scheduled
 
 import faults
 import flows
+from compat.contracts import BatchParams
+from compat.modes import Decision, Mode
 from compat.store import Store
 from flows import deployed
 from flows.operations import deployments, reconcile, stranded
@@ -85,6 +87,15 @@ def test_a_run_that_was_heard_of_is_left_alone_and_one_that_never_was_is_ended(c
     found = stranded.end_stranded(client, [Store.from_settings()], "", now + three_heartbeats + timedelta(seconds=4))
     assert dead in {run.id for run in found}
     assert alive not in {run.id for run in found}
+
+
+def test_a_dead_run_is_ended_while_legacy_has_a_batch_at_work(client: SyncPrefectClient, request_of: Any) -> None:
+    params = BatchParams.model_validate(request_of([faults.document("d")], batch_id="without-flow-run"))
+    # Neither the batch has a flow run, nor the run a batch id.
+    assert Store.from_settings().claim(params, Decision(Mode.LEGACY, "asked for")) is not None
+    dead = started(client)
+    client.set_flow_run_state(dead, Running(), force=True)
+    assert dead in ended(client)
 
 
 def test_a_run_stands_in_pending_while_its_worker_lives_and_is_ended_once_that_is_gone(client: SyncPrefectClient) -> None:
