@@ -44,7 +44,7 @@ class Commands(Group):
         ),
         Later(
             "train",
-            "training:train",
+            "evaluation:train",
             "Train a model of the linear extractor on texts whose triples people wrote down (extra train).",
         ),
         Later(
