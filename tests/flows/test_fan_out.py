@@ -34,6 +34,8 @@ def client(environment: pytest.MonkeyPatch) -> Iterator[SyncPrefectClient]:
     deployments.apply(lambda line: None)
     with get_client(sync_client=True) as client:
         yield client
+        for each in client.read_deployments():
+            client.delete_deployment(each.id)
 
 
 def enter(client: SyncPrefectClient, flow_run_id: str | None) -> State[Any]:

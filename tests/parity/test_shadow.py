@@ -11,6 +11,7 @@ import processes
 import psutil
 import pytest
 import sqlalchemy
+from prefect.client.orchestration import get_client
 from sqlalchemy import Connection, select, text, update
 
 import brokenprefect
@@ -40,6 +41,14 @@ def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
     report = run_shadow(Store.from_settings(), Store.of_shadows(), batch_id, channel)
     assert report is not None
     return report
+
+
+@pytest.fixture
+def without_deployments(prefect_server: None) -> None:
+    """The server has none, whatever other tests of this process have left there."""
+    with get_client(sync_client=True) as client:
+        for each in client.read_deployments():
+            client.delete_deployment(each.id)
 
 
 def submitted(batch_id: str) -> shadow_requests.ShadowRequest:
@@ -285,6 +294,7 @@ def test_without_prefect_the_record_says_why_there_is_no_shadow(
     assert submitted("alone").summary.startswith("refused: ShadowRefusedError: no PREFECT_API_URL")
 
 
+@pytest.mark.usefixtures("without_deployments")
 def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     with environment.context() as away:
         away.setenv("PREFECT_API_URL", brokenprefect.closed_port())
@@ -363,6 +373,7 @@ def submitting_processes() -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.usefixtures("without_deployments")
 def test_a_server_without_the_deployment_is_a_reason(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     from prefect.settings import PREFECT_API_URL
 
