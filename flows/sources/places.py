@@ -34,6 +34,8 @@ _KEY = rf"[?&][^=&#\s]*(?:{_ANY_CASE})[^=&#\s]*="
 # What stands in a user's place on the web is a token as often; a database's user alone is no secret.
 _USER = r"(ttps?://)[^/?#@:\s]+@"
 PASSWORD = rf"^\s*[^{{\s].*(?:{_USERINFO}|{_USER}|{_KEY})"
+# Dask's file system only hands on to another one, and outside of a cluster it asks itself for ever.
+_DASK = re.compile(r"(?:^|::)dask(?:://|::)", re.IGNORECASE)
 # Bytes to read from a file at a time.
 BUFFER = 2**20
 # Bytes of a line, and of a file that is read as a whole. More isn't a document, but a mistake or an attack, such as a zip bomb.
@@ -253,6 +255,8 @@ def address_of(field: str, given: str, allowed: Allowed | None = None) -> Addres
 
 def place_of(address: Address) -> Place:
     """Return where an address leads. Raises InvalidInputError for one that fsspec doesn't know, or that may not be read."""
+    if _DASK.search(address.value):
+        raise invalid(address.field, address.shown, "dask: leads through Dask to another file system; name that one")
     try:
         with _nothing_said():
             root = address.allowed.root(address.given, address.value) if address.allowed else None

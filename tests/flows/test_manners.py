@@ -132,7 +132,20 @@ def test_a_file_that_cannot_be_written_is_named(name: str, command: Command, tmp
 
 
 @pytest.mark.parametrize(
-    "source", ["data:", "data:,", "reference://", "jupyter://", "github://", "ftp://", "webhdfs://", "dbfs://", "dir::dir"]
+    "source",
+    [
+        "data:",
+        "data:,",
+        "reference://",
+        "jupyter://",
+        "github://",
+        "ftp://",
+        "webhdfs://",
+        "dbfs://",
+        "dir::dir",
+        "dask://x",
+        "simplecache::dask://x",
+    ],
 )
 def test_an_address_that_a_file_system_cannot_take_is_named(source: str, command: Command) -> None:
     done = command("run", source)
