@@ -1,1 +1,1 @@
-"""What ships beside the code: the sample batch."""
+"""What ships beside the code: the sample batch, the handoffs, and the command's way in."""

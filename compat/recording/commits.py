@@ -9,17 +9,19 @@ import logging
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from compat.contracts import utc_now
-from compat.errors import LeaseLostError
+from compat.errors import LeaseLostError, StoreUnavailableError
 from compat.fault_points import fault_point
 from compat.recording.driver import transaction
 from compat.recording.rows import EVENT, EventRow, Write
 from compat.recording.statements import Parameters, Statement, moment_for, update
 from compat.store import Claim, Store
+from compat.store.database import BUSY_SECONDS
 from compat.store.failures import best_effort
 from compat.store.record import COUNTS
 from compat.store.schema import BatchExecution
@@ -96,17 +98,28 @@ class Commits:
         except Exception:
             # Writing each entry by itself shows which one failed, and why.
             log.debug("batch %s: %d writes are repeated one by one", self._claim.batch_id, len(entries), exc_info=True)
-            for entry in entries:
-                try:
-                    self._alone(entry)
-                except Exception as error:
-                    entry.error = error
+            self._one_by_one(entries)
         except BaseException:
             # This thread must end; the other threads write their entries themselves.
             self._waiting.extendleft(reversed(entries))
             raise
         for entry in entries:
             entry.done = True
+
+    def _one_by_one(self, entries: list[Entry]) -> None:
+        away: StoreUnavailableError | None = None
+        until = monotonic() + BUSY_SECONDS
+        for entry in entries:
+            if away is not None and monotonic() >= until:
+                # The store stays away: each would wait as long again, and the threads behind it with it.
+                entry.error = away
+                continue
+            try:
+                self._alone(entry)
+            except StoreUnavailableError as error:
+                entry.error = away = error
+            except Exception as error:
+                entry.error = error
 
     def _together(self, entries: list[Entry]) -> None:
         grouped: dict[Statement, list[Parameters]] = {}

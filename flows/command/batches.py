@@ -17,7 +17,20 @@ from compat.store.intake import Rerun
 from compat.store.overview import rerun_of_failed
 from flows.command import fan_out, models
 from flows.command.outcome import finish_batch
-from flows.command.terminal import BatchId, Format, check_format, note, whole_number
+from flows.command.terminal import (
+    BatchId,
+    Format,
+    IdColumn,
+    MaxRetries,
+    NoResolution,
+    Ontology,
+    Policy,
+    Query,
+    TextColumn,
+    check_format,
+    note,
+    whole_number,
+)
 from flows.sources import ontologies
 from flows.sources import readers as sources
 from flows.sources.documents import StreamedParams
@@ -74,20 +87,14 @@ def run(
             "- for JSON lines on stdin; or: sample.",
         ),
     ] = None,
-    ontology: Annotated[
-        str, typer.Option(help="The ontology's file; by default the one in the source's folder.", metavar="FILE")
-    ] = "",
+    ontology: Ontology = "",
     mode: Mode = None,
-    policy: Annotated[
-        str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
-    ] = "continue-on-failure",
+    policy: Policy = "continue-on-failure",
     concurrency: Annotated[
         int, typer.Option(parser=whole_number, metavar="N", help="Documents in work at the same time, 1 to 20.")
     ] = 3,
-    max_retries: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed, 0 to 1,000.")
-    ] = 2,
-    no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
+    max_retries: MaxRetries = 2,
+    no_resolution: NoResolution = False,
     batch_id: Annotated[str | None, typer.Option(help="The batch id; by default a new one.")] = None,
     organization: Annotated[
         str | None, typer.Option(metavar="ID", help="Whose batch it is; by default this installation's own.")
@@ -100,12 +107,12 @@ def run(
         typer.Option(metavar="ID", help="In place of SOURCE: the documents that failed in this batch, as a new batch."),
     ] = None,
     fail_on_error: FailOnError = False,
-    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's id.")] = "documentId",
-    text_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's text.")] = "text",
+    id_column: IdColumn = "documentId",
+    text_column: TextColumn = "text",
     delimiter: Annotated[
         str, typer.Option(metavar="CHARACTER", help="What separates the fields of a .csv, or: tab; by default it is recognised.")
     ] = "",
-    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")] = "",
+    query: Query = "",
     extractor: Extractor = None,
     model: Model = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask the model again, even if its answer is stored.")] = False,

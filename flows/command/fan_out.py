@@ -14,7 +14,22 @@ from compat.modes import parse_mode
 from compat.settings import Settings, settings_of_this_call
 from compat.store import Store
 from compat.store.claims import cancel_again
-from flows.command.terminal import Format, check_format, note, plain, print_json, show, whole_number
+from flows.command.terminal import (
+    Format,
+    IdColumn,
+    MaxRetries,
+    NoResolution,
+    Ontology,
+    Policy,
+    Query,
+    TextColumn,
+    check_format,
+    note,
+    plain,
+    print_json,
+    show,
+    whole_number,
+)
 from flows.context import open_store
 from flows.sources import ontologies
 from flows.sources import readers as sources
@@ -30,30 +45,24 @@ def fan_out(
     documents_per_batch: Annotated[
         int, typer.Option(parser=whole_number, metavar="N", help="Documents in a batch, and so in a flow run.")
     ] = DOCUMENTS_PER_BATCH,
-    ontology: Annotated[
-        str, typer.Option(help="The ontology's file; by default the one in the source's folder.", metavar="FILE")
-    ] = "",
+    ontology: Ontology = "",
     fan_out_id: Annotated[
         str | None, typer.Option(metavar="ID", help="The fan-out's id; by default a new one. One that is known goes on.")
     ] = None,
     mode: Annotated[str, typer.Option(help="legacy, engine or shadow; by default the workers' settings decide.")] = "",
-    policy: Annotated[
-        str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")
-    ] = "continue-on-failure",
+    policy: Policy = "continue-on-failure",
     concurrency: Annotated[
         int, typer.Option(parser=whole_number, metavar="N", help="Documents of a batch in work at the same time, 1 to 20.")
     ] = 3,
-    max_retries: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed, 0 to 1,000.")
-    ] = 2,
-    no_resolution: Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")] = False,
+    max_retries: MaxRetries = 2,
+    no_resolution: NoResolution = False,
     organization: Annotated[
         str | None, typer.Option(metavar="ID", help="Whose batches they are; by default this installation's own.")
     ] = None,
-    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's id.")] = "documentId",
-    text_column: Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's text.")] = "text",
+    id_column: IdColumn = "documentId",
+    text_column: TextColumn = "text",
     delimiter: Annotated[str, typer.Option(metavar="CHARACTER", help="What separates the fields of a .csv, or: tab.")] = "",
-    query: Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")] = "",
+    query: Query = "",
     extractor: Annotated[
         str, typer.Option(metavar="NAME", help="rules, linear, llm, or package.module:factory; by default the workers' own.")
     ] = "",

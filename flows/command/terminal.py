@@ -83,6 +83,26 @@ BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch id.")]
 Format = Annotated[str, typer.Option("--format", help="table or json.", metavar="table|json")]
 
 
+def whole_number(value: str) -> int:
+    """Return an option's number; its bounds are checked with the rest of the request."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a whole number; give one, such as 3") from None
+
+
+# Options of `run` and `fan-out` alike.
+Ontology = Annotated[str, typer.Option(help="The ontology's file; by default the one in the source's folder.", metavar="FILE")]
+Policy = Annotated[str, typer.Option(help="continue-on-failure, abort-all or retry-failed.", metavar="POLICY")]
+MaxRetries = Annotated[
+    int, typer.Option(parser=whole_number, metavar="N", help="Rounds for failed documents under retry-failed, 0 to 1,000.")
+]
+NoResolution = Annotated[bool, typer.Option("--no-resolution", help="Don't merge entities across documents.")]
+IdColumn = Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's id.")]
+TextColumn = Annotated[str, typer.Option(metavar="NAME", help="The column or key of a document's text.")]
+Query = Annotated[str, typer.Option(metavar="SQL", help="The query whose rows are the documents, for a database.")]
+
+
 def plain(*cells: str) -> list[Any]:
     """Return a table's cells as text: ids and texts may contain markup, line ends and control characters."""
     return [Text(one_line(cell)) for cell in cells]
@@ -134,11 +154,3 @@ def check_format(value: str) -> None:
     """Raise InvalidInputError unless the format is table or json."""
     if value not in ("table", "json"):
         raise InvalidInputError([Problem("format", value, "use table or json")])
-
-
-def whole_number(value: str) -> int:
-    """Return an option's number; its bounds are checked with the rest of the request."""
-    try:
-        return int(value)
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a whole number; give one, such as 3") from None

@@ -186,6 +186,7 @@ def _answers() -> bool:
     try:
         check_api(seconds=1.0)
     except Exception:
+        # Whatever is wrong with it: it is only asked whether waiting longer makes sense.
         return False
     return True
 

@@ -4,7 +4,8 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol
 
 from compat.contracts import ExtractionResult, Extractor, PipelineConfig
 from compat.errors import Infrastructure, InvalidInputError, Problem
@@ -105,7 +106,10 @@ def cluster_address(settings: Settings, how: str) -> str:
     return settings.cluster
 
 
-def not_installed(settings: Settings) -> InvalidInputError:
-    """Return the error for an extra that isn't installed."""
-    advice = f"it isn't installed; pip install 'knowledge-batch[{settings.run_on}]'"
-    return InvalidInputError([Problem("KNOWLEDGE_RUN_ON", settings.run_on, advice)])
+def library(settings: Settings, name: str) -> Any:
+    """Return the module of a cluster's library. Raises InvalidInputError where the extra isn't installed."""
+    try:
+        return import_module(name)
+    except ImportError:
+        advice = f"it isn't installed; pip install 'knowledge-batch[{settings.run_on}]'"
+        raise InvalidInputError([Problem("KNOWLEDGE_RUN_ON", settings.run_on, advice)]) from None

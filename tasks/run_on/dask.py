@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 from compat.contracts import PipelineConfig
@@ -17,7 +16,7 @@ from tasks.run_on.answers import (
     answer_in_worker,
     cluster_address,
     for_workers,
-    not_installed,
+    library,
 )
 
 # How long the scheduler may take to answer at first, in seconds.
@@ -38,10 +37,7 @@ class DaskCluster:
     """
 
     def __init__(self, settings: Settings) -> None:
-        try:
-            distributed: Any = import_module("distributed")
-        except ImportError:
-            raise not_installed(settings) from None
+        distributed = library(settings, "distributed")
         address = cluster_address(settings, START)
         try:
             self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 import threading
-from importlib import import_module
 from typing import Any
 
 from compat.contracts import PipelineConfig
@@ -16,7 +15,7 @@ from tasks.run_on.answers import (
     answer_in_worker,
     cluster_address,
     for_workers,
-    not_installed,
+    library,
 )
 
 # How long the cluster may take to accept a connection, in seconds.
@@ -66,10 +65,7 @@ class RayCluster:
     """A cluster's processes. Raises ClusterUnavailableError."""
 
     def __init__(self, settings: Settings) -> None:
-        try:
-            ray: Any = import_module("ray")
-        except ImportError:
-            raise not_installed(settings) from None
+        ray = library(settings, "ray")
         address = cluster_address(settings, START)
         try:
             _CONNECTION.take(ray, address)

@@ -77,7 +77,7 @@ def test_a_folder_that_hides_a_package_of_ours_is_named(name: str, tmp_path: Pat
     theirs = tmp_path / "their project" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text("", encoding="utf-8")
-    run = [sys.executable, "-m", "knowledge_batch", "--version"]
+    run = [sys.executable, "-m", "deployments.command", "--version"]
     done = subprocess.run(run, env=variables(tmp_path), cwd=tmp_path / "their project", capture_output=True, text=True)
     # A folder without __init__.py hides nothing.
     hides = name != "flows/x.py"

@@ -15,10 +15,11 @@ import faults
 import legacy.orchestrator
 import postgres
 from compat.contracts import BatchParams, ExtractionResult, PipelineConfig
+from compat.errors import BatchInfrastructureError
 from compat.modes import Decision, Mode
 from compat.recording import commits, recorder
 from compat.recording.recorder import Recorder
-from compat.store import Claim, Store
+from compat.store import Claim, Store, database
 from compat.store.database import Database
 from compat.store.schema import Base
 
@@ -288,3 +289,24 @@ def test_what_is_ready_at_once_shares_a_commit_and_nothing_is_reported_before_it
     assert outcomes == ["succeeded"] * 4
     assert transactions == [1, 3]
     assert store.batch("b").completed_documents == 4
+
+
+def test_a_database_that_stays_locked_is_waited_for_once_more_and_not_once_an_attempt(
+    tmp_path: Any, environment: pytest.MonkeyPatch
+) -> None:
+    for module in (database, commits):
+        environment.setattr(module, "BUSY_SECONDS", 0.3)
+    tried = []
+    alone = commits.Commits._alone
+    environment.setattr(commits.Commits, "_alone", lambda self, entry: (tried.append(entry), alone(self, entry)))
+    store = Store(Database(f"sqlite:///{tmp_path}/locked.db"))
+    writing = Recorder(store, start(store, params([faults.document(f"d{number}") for number in range(8)])))
+    writing.begin()
+    started = [writing.start(f"d{number}") for number in range(8)]
+    with store.database.write():
+        for each in started:
+            with pytest.raises(BatchInfrastructureError, match="database is locked"):
+                writing.work(each, faults.ScriptedExtractor())
+    # SQLite may give up a little before its time, and another is tried then.
+    assert len(tried) <= 2
+    store.database.engine.dispose()

@@ -1,4 +1,4 @@
-"""The command's way in, under a name that no project's folder has: where one hides a package of ours, a sentence says so."""
+"""The command's way in, outside of `flows`: where a folder of a project hides a package of ours, one sentence says so."""
 
 import sys
 from importlib.util import find_spec
@@ -30,3 +30,7 @@ def main() -> None:
     from flows.command import cli
 
     cli.main()
+
+
+if __name__ == "__main__":
+    main()
