@@ -33,11 +33,11 @@ def request(store: Store, batch_id: str, generation: int) -> None:
     try:
         # Started before this returns if a slot is free, so that the process goes on if the caller ends now.
         child = _start(batch_id, generation) if _FREE.acquire(blocking=False) else None
-        Thread(target=_wait, args=(child, batch_id, generation), name=f"shadow of {batch_id}", daemon=True).start()
+        arguments = (store, child, batch_id, generation)
+        Thread(target=_wait, args=arguments, name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
         # The machine may be out of processes or threads. The batch itself has ended well: its caller gets no error.
-        log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
-        _note(store, batch_id, generation, f"no process to submit it could be started: {type(error).__name__}: {error}")
+        _not_started(store, batch_id, generation, error)
 
 
 def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
@@ -57,17 +57,22 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
         raise
 
 
-def _wait(child: "subprocess.Popen[bytes] | None", batch_id: str, generation: int) -> None:
+def _wait(store: Store, child: "subprocess.Popen[bytes] | None", batch_id: str, generation: int) -> None:
     """Wait for the process's end, since a long-lived caller would collect zombies; without one, for a slot to start it in."""
-    try:
-        if child is None:
-            _FREE.acquire()
+    if child is None:
+        _FREE.acquire()
+        try:
             child = _start(batch_id, generation)
-        child.wait()
-        _FREE.release()
-    except Exception:
-        # The request is a row, which `reconcile` reads.
-        log.warning("batch %s: its shadow was not submitted yet", batch_id, exc_info=True)
+        except Exception as error:
+            _not_started(store, batch_id, generation, error)
+            return
+    child.wait()
+    _FREE.release()
+
+
+def _not_started(store: Store, batch_id: str, generation: int, error: Exception) -> None:
+    log.warning("batch %s: its shadow was not submitted: %s", batch_id, error)
+    _note(store, batch_id, generation, f"no process to submit it could be started: {type(error).__name__}: {error}")
 
 
 def submit(store: Store, batch_id: str, generation: int) -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Thread
 from typing import Any
 
@@ -390,6 +391,17 @@ def test_a_submission_that_can_not_be_started_is_a_reason(
         environment.setattr("sys.executable", executable)
         assert flows.run_batch(request_of([faults.document("a")], f"no process {number}"), "shadow").success_count == 1
         assert "no process to submit it could be started" in submitted(f"no process {number}").summary
+
+
+def test_a_submission_that_waited_for_a_slot_and_can_not_be_started_is_a_reason(
+    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
+) -> None:
+    environment.setattr("sys.executable", str(tmp_path / "no python"))
+    with ExitStack() as every_slot:
+        for _ in range(SLOTS):
+            every_slot.enter_context(submission._FREE)
+        assert flows.run_batch(request_of([faults.document("a")], "waits"), "shadow").success_count == 1
+    assert "no process to submit it could be started" in submitted("waits").summary
 
 
 def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
