@@ -1,6 +1,7 @@
 """Real parts for every test: a Prefect server for the session, a store of its own, the scripted extractor."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,12 @@ def environment(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     monkeypatch.setenv(faults.DOOR, str(tmp_path / "door"))
     return monkeypatch
+
+
+@pytest.fixture
+def nobody_submits(environment: pytest.MonkeyPatch) -> None:
+    """Shadows stay requested, as if their submitting process had died: it loads Prefect, and these tests look elsewhere."""
+    environment.setattr("sys.executable", shutil.which("true"))
 
 
 @pytest.fixture

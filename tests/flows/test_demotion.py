@@ -140,7 +140,7 @@ def event_names() -> set[str]:
 
 
 def test_a_shadow_that_diverges_demotes_only_an_engine_that_serves(
-    prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any
+    prefect_server: None, nobody_submits: None, request_of: Any
 ) -> None:
     flows.run_batch(request_of([faults.document("a")], "b"), "shadow")
     store = Store.from_settings()
@@ -154,9 +154,7 @@ def test_a_shadow_that_diverges_demotes_only_an_engine_that_serves(
     assert flows.current_mode("engine").reason.startswith("demoted: lookup: another process doesn't find the batch by its id")
 
 
-def test_after_a_demotion_older_evidence_counts_neither_way(
-    prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any
-) -> None:
+def test_after_a_demotion_older_evidence_counts_neither_way(prefect_server: None, nobody_submits: None, request_of: Any) -> None:
     flows.run_batch(request_of([faults.document(f"a{number}", fail=3) for number in range(7)], "before"), "shadow")
     store, shadows = Store.from_settings(), Store.of_shadows()
     run_shadow(store, shadows, "before", "tape")

@@ -51,7 +51,7 @@ def test_without_rows_nothing_is_shown_but_what_the_code_itself_says(environment
 
 
 def test_each_verdict_comes_from_rows_reports_and_tests(
-    prefect_server: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Path
+    prefect_server: None, nobody_submits: None, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Path
 ) -> None:
     documents = [faults.document("a"), *(faults.document(f"b{number}", fail=3) for number in range(7))]
     flows.run_batch(request_of([*documents, faults.document("c", fail=faults.ALWAYS)], "compared"), "shadow")

@@ -36,7 +36,7 @@ def ids(percent: float, count: int = 3) -> list[str]:
     return [name for name in names if is_taken(name, percent)][:count]
 
 
-def test_the_ramp_is_shown_and_stands_at_each_batch(run: Run, request_of: Any) -> None:
+def test_the_ramp_is_shown_and_stands_at_each_batch(run: Run, nobody_submits: None, request_of: Any) -> None:
     run("set", "shadow")
     assert (
         run("set", "engine", "--percent", "5") == "shadow (set by knowledge-batch mode set)\nramp to the engine: 5 % of batches\n"

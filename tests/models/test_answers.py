@@ -90,7 +90,7 @@ def test_a_rollback_in_the_middle_of_a_document_asks_for_its_other_chunks(
 
 @pytest.mark.parametrize("channel", ["tape", "live"])
 def test_a_shadow_asks_for_nothing_again(
-    model: FakeModel, prefect_server: None, request_of: Any, channel: Literal["tape", "live"]
+    model: FakeModel, prefect_server: None, nobody_submits: None, request_of: Any, channel: Literal["tape", "live"]
 ) -> None:
     flows.run_batch(request_of(documents(text_of(1), text_of(2), chunks_of(11, first=10)), "b"), "shadow")
     asked = model.requests

@@ -1,18 +1,12 @@
 """A batch in shadow mode: legacy serves, the engine does the same where nobody looks, and the two are compared."""
 
 import json
-import socket
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from threading import Thread
 from typing import Any
 
 import processes
-import psutil
 import pytest
 import sqlalchemy
-from prefect.client.orchestration import get_client
 from sqlalchemy import Connection, select, text, update
 
 import brokenprefect
@@ -31,9 +25,8 @@ from compat.store.schema import Base, BatchExecution, TapeRow, WorkflowExecution
 from flows.engine.stops import STOPS
 from flows.shadow import submission
 from flows.shadow.comparison import run_shadow, shadow_batch
-from flows.shadow.submission import SLOTS
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "nobody_submits")
 
 POLICIES = ("continue-on-failure", "abort-all", "retry-failed")
 
@@ -42,28 +35,6 @@ def shadow_of(batch_id: str, channel: Any = "tape") -> ParityReport:
     report = run_shadow(Store.from_settings(), Store.of_shadows(), batch_id, channel)
     assert report is not None
     return report
-
-
-@pytest.fixture
-def without_deployments(prefect_server: None) -> None:
-    """The server has none, whatever other tests of this process have left there."""
-    with get_client(sync_client=True) as client:
-        for each in client.read_deployments():
-            client.delete_deployment(each.id)
-
-
-def submitted(batch_id: str) -> shadow_requests.ShadowRequest:
-    """How the submission of a shadow went, once it has gone."""
-    database = Store.from_settings().database
-
-    def settled() -> bool:
-        found = shadow_requests.find(database, batch_id)
-        return found is not None and (found.status != "requested" or found.reason is not None)
-
-    processes.wait_until(settled)
-    found = shadow_requests.find(database, batch_id)
-    assert found is not None
-    return found
 
 
 def hashes(connection: Connection) -> dict[str, str]:
@@ -115,7 +86,6 @@ def test_a_resumed_batch_is_compared_by_what_its_resumes_came_to(environment: py
 
 def test_a_shadow_changes_no_row_that_anybody_reads(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     batch = flows.run_batch(request_of(faults.SCRIPTS["mixed"], failurePolicy="retry-failed"), "shadow").batch_id
-    submitted(batch)
     main = Store.from_settings()
     with main.database.read() as connection:
         before = hashes(connection)
@@ -138,7 +108,6 @@ def test_a_role_that_may_only_read_the_main_tables_runs_shadows(
     # Without a schema for shadows, which is the role's to make.
     Database(postgres_database, upgrade=True)
     batch = flows.run_batch(request_of(faults.SCRIPTS["mixed"]), "shadow").batch_id
-    submitted(batch)
     url = sqlalchemy.make_url(postgres_database)
     role = f"shadows_{url.database}"
     main = Store.from_settings()
@@ -217,7 +186,10 @@ def test_a_batch_that_did_not_run_to_its_end_has_no_shadow_and_is_no_evidence(
     environment: pytest.MonkeyPatch, request_of: Any
 ) -> None:
     interrupted(request_of([faults.document(f"d{number}", held=True) for number in range(9)], "cut short"), "shadow")
-    assert "refused: it did not run to its end: Interrupted by a test" in submitted("cut short").summary
+    submission.submit(Store.from_settings(), "cut short", 0)
+    request = shadow_requests.find(Store.from_settings().database, "cut short")
+    assert request is not None
+    assert "refused: it did not run to its end: Interrupted by a test" in request.summary
     report = shadow_of("cut short")
     assert (report.verdict, report.documents) == ("inconclusive", 0)
     assert flows.resume_batch("cut short", "shadow").success_count == 9
@@ -283,140 +255,17 @@ def test_every_comparison_is_kept(environment: pytest.MonkeyPatch, request_of: A
     assert archive.reports(Store.of_shadows().database, batch) == [second, first]
 
 
-# --- The submission can neither fail nor hold up the caller ---------------------------------------------------------------
-
-
-def test_without_prefect_the_record_says_why_there_is_no_shadow(
-    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
-) -> None:
-    environment.setenv("PREFECT_HOME", str(tmp_path / "no profile"))
-    request = request_of([faults.document("a")], "alone")
-    assert flows.run_batch(request, "shadow").success_count == 1
-    assert submitted("alone").summary.startswith("refused: ShadowRefusedError: no PREFECT_API_URL")
-
-
-@pytest.mark.usefixtures("without_deployments")
-def test_a_shadow_that_a_closed_port_refused_is_tried_again(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    with environment.context() as away:
-        away.setenv("PREFECT_API_URL", brokenprefect.closed_port())
-        assert flows.run_batch(request_of([faults.document("a")], "away"), "shadow").success_count == 1
-        assert submitted("away").summary.startswith("requested: ConnectError")
-    # As the flow `reconcile` does; this Prefect is there, and has no such deployment.
-    assert submission.submit_waiting(Store.from_settings()) == ["away"]
-    assert "ObjectNotFound" in submitted("away").summary
-
-
-def test_a_server_that_hangs_holds_nobody_up(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    took = timed_requests(environment)
-    with brokenprefect.serving(brokenprefect.hang) as (api, came):
-        environment.setenv("PREFECT_API_URL", api)
-        for number in range(2 * SLOTS):
-            assert flows.run_batch(request_of([faults.document("a")], f"held up {number}"), "shadow").success_count == 1
-        # Its submission is there, and waits.
-        processes.wait_until(lambda: len(came) >= SLOTS)
-        standing = shadow_requests.find(Store.from_settings().database, "held up 0")
-        assert standing is not None
-        assert standing.status == "requested"
-        assert len(shadow_requests.waiting(Store.from_settings().database)) == 2 * SLOTS
-        # Of those that wait, no more than may.
-        assert len(submitting_processes()) == SLOTS
-        for child in submitting_processes():
-            child.kill()
-    assert max(took) < 0.5
-
-
-@pytest.mark.parametrize(
-    ("behave", "said"),
-    [
-        (brokenprefect.answer_slowly, "refused: PrefectHTTPStatusError"),
-        (brokenprefect.crash, "requested: RemoteProtocolError"),
-    ],
-)
-def test_a_server_that_is_slow_or_crashes_is_a_reason(
-    environment: pytest.MonkeyPatch, request_of: Any, behave: Callable[[socket.socket], None], said: str
-) -> None:
-    took = timed_requests(environment)
-    with brokenprefect.serving(behave) as (api, came):
-        environment.setenv("PREFECT_API_URL", api)
-        assert flows.run_batch(request_of([faults.document("a")], "broken there"), "shadow").success_count == 1
-        assert submitted("broken there").summary.startswith(said)
-        assert came
-    assert max(took) < 0.5
-
-
-@pytest.mark.slow
-def test_a_server_that_hangs_is_a_reason_in_the_end(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    with brokenprefect.serving(brokenprefect.hang) as (api, _):
-        environment.setenv("PREFECT_API_URL", api)
-        flows.run_batch(request_of([faults.document("a")], "patient"), "shadow")
-        assert submitted("patient").summary.startswith("requested: ReadTimeout")
-
-
-def timed_requests(environment: pytest.MonkeyPatch) -> list[float]:
-    """How long callers are held up by each submission from now on, in seconds."""
-    took: list[float] = []
-    request = submission.request
-
-    def timed(*arguments: Any) -> None:
-        began = time.perf_counter()
-        request(*arguments)
-        took.append(time.perf_counter() - began)
-
-    environment.setattr("flows.shadow.submission.request", timed)
-    return took
-
-
-def submitting_processes() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "flows.shadow.submission" in child.cmdline()
-    ]
-
-
-@pytest.mark.usefixtures("without_deployments")
-def test_a_server_without_the_deployment_is_a_reason(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    from prefect.settings import PREFECT_API_URL
-
-    environment.setenv("PREFECT_API_URL", PREFECT_API_URL.value() or "")
-    flows.run_batch(request_of([faults.document("a")], "not deployed"), "shadow")
-    assert "ObjectNotFound" in submitted("not deployed").summary
-
-
-def test_a_submission_that_can_not_be_started_is_a_reason(
-    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
-) -> None:
-    # An interpreter that is part of another program doesn't know of itself.
-    for number, executable in enumerate([str(tmp_path / "no python"), None]):
-        environment.setattr("sys.executable", executable)
-        assert flows.run_batch(request_of([faults.document("a")], f"no process {number}"), "shadow").success_count == 1
-        assert "no process to submit it could be started" in submitted(f"no process {number}").summary
-
-
-def test_a_submission_that_waited_for_a_slot_and_can_not_be_started_is_a_reason(
-    environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Any
-) -> None:
-    environment.setattr("sys.executable", str(tmp_path / "no python"))
-    with ExitStack() as every_slot:
-        for _ in range(SLOTS):
-            every_slot.enter_context(submission._FREE)
-        assert flows.run_batch(request_of([faults.document("a")], "waits"), "shadow").success_count == 1
-    assert "no process to submit it could be started" in submitted("waits").summary
-
-
 def test_a_cancelled_batch_has_no_shadow(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     request = request_of([faults.document(f"d{number}", held=True) for number in range(9)], "cancelled")
     flows.start_batch(request, "shadow")
     processes.wait_until(lambda: bool(faults.knocks()))
     flows.cancel_batch("cancelled")
     faults.open_door()
-    assert "was cancelled" in submitted("cancelled").summary
-
-
-def test_a_wish_that_can_not_be_written_fails_no_batch(environment: pytest.MonkeyPatch, request_of: Any) -> None:
-    with Store.from_settings().database.write() as connection:
-        connection.execute(text("DROP TABLE knowledge_shadow_submission"))
-    assert flows.run_batch(request_of([faults.document("a")]), "shadow").success_count == 1
+    processes.wait_until(lambda: Store.from_settings().has_ended("cancelled"))
+    submission.submit(Store.from_settings(), "cancelled", 0)
+    request = shadow_requests.find(Store.from_settings().database, "cancelled")
+    assert request is not None
+    assert "was cancelled" in request.summary
 
 
 def test_a_tape_that_can_not_be_written_fails_no_document(environment: pytest.MonkeyPatch, request_of: Any) -> None:
