@@ -1,5 +1,6 @@
 """The old orchestrator: three policies as loops over a bounded thread pool, then resolution, then the end."""
 
+from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -7,7 +8,7 @@ from threading import Lock
 
 from compat.contracts import Extractor, FailurePolicy
 from compat.policy import next_round
-from compat.recording.recorder import Outcome, Recorder, Started
+from compat.recording.recorder import Outcome, Place, Recorder, Started
 from legacy.activity import run_activity
 from tasks.extraction import resolve
 
@@ -33,7 +34,7 @@ def _abort_all(recorder: Recorder, extractor: Extractor) -> None:
         return
     for document_id in recorder.pending():
         # In a thread, as under the other policies: signals and cancels arrive in this one, and what an extractor raises doesn't.
-        if _each(recorder, [document_id], partial(run_activity, recorder, extractor=extractor)) in (["failed"], ["stopped"]):
+        if _each(recorder, [document_id], partial(run_activity, recorder, extractor=extractor)) in ("failed", "stopped"):
             return
 
 
@@ -42,7 +43,7 @@ def _retry_failed(recorder: Recorder, extractor: Extractor) -> None:
         pending = recorder.pending()
         if not pending or recorder.stopping:
             return
-        _each(recorder, next_round(pending), lambda _, started: recorder.work(started, extractor))
+        _each(recorder, next_round(pending), lambda _, started, place: recorder.work(started, extractor, place))
 
 
 _POLICIES = {
@@ -52,21 +53,32 @@ _POLICIES = {
 }
 
 
-def _each(recorder: Recorder, document_ids: Collection[str], work: Callable[[str, Started | Outcome], Outcome]) -> list[Outcome]:
-    """Work on up to `concurrency` documents at a time. An error of the machinery stops the rest and is raised."""
-    line, in_order = iter(document_ids), Lock()
+def _each(
+    recorder: Recorder, document_ids: Collection[str], work: Callable[[str, Started | Outcome, Place], Outcome]
+) -> Outcome | None:
+    """Work on up to `concurrency` documents at a time; of a single one return the outcome.
 
-    def next_document() -> Outcome:
-        # Taken and begun in one step: of two threads the one with the later document might be sooner.
-        with in_order:
-            document_id = next(line)
-            started = recorder.start(document_id)
-        return work(document_id, started)
+    An error of the machinery stops the rest and is raised.
+    """
+    line, in_order = deque(document_ids), Lock()
 
-    with ThreadPoolExecutor(recorder.claim.config.concurrency, thread_name_prefix="legacy") as pool:
-        futures = [pool.submit(next_document) for _ in document_ids]
+    def work_on() -> Outcome | None:
+        outcome = None
+        place = Place(recorder, in_order, lambda _: line.popleft() if line else None, line.appendleft)
         try:
-            return [future.result() for future in futures]
+            for document_id, started in place:
+                outcome = work(document_id, started, place)
         except BaseException:
             recorder.stop()
             raise
+        return outcome
+
+    places = min(recorder.claim.config.concurrency, len(line))
+    with ThreadPoolExecutor(places or 1, thread_name_prefix="legacy") as pool:
+        futures = [pool.submit(work_on) for _ in range(places)]
+        try:
+            outcomes = [future.result() for future in futures]
+        except BaseException:
+            recorder.stop()
+            raise
+    return outcomes[0] if outcomes else None

@@ -1,5 +1,6 @@
 """The Prefect task around a lane of documents: the only place with retries."""
 
+from functools import partial
 from typing import Any
 
 from prefect import Task, task
@@ -11,7 +12,7 @@ from prefect.runtime import task_run
 from compat.contracts import Extractor
 from compat.policy import RetryPolicy
 from compat.private import rename_task_run
-from compat.recording.recorder import Recorder
+from compat.recording.recorder import Place, Recorder
 from tasks.lanes import DocumentsUnfinishedError, Lane
 
 
@@ -31,13 +32,9 @@ class LaneWork:
 def work_lane(work: LaneWork) -> None:
     """Try one document after another. Raise DocumentsUnfinishedError to be called again, DocumentsFailedError at the end."""
     lane, lanes, recorder = work.lane, work.lane.lanes, work.recorder
-    while True:
-        with lanes.in_order:
-            document_id = lanes.take(lane)
-            if document_id is None:
-                break
-            started = recorder.start(document_id)
-        lanes.settle(lane, document_id, recorder.work(started, work.extractor))
+    place = Place(recorder, lanes.in_order, partial(lanes.take, lane), partial(lanes.put_back, lane))
+    for document_id, started in place:
+        lanes.settle(lane, document_id, recorder.work(started, work.extractor, place))
     lanes.rest(lane)
 
 

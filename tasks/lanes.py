@@ -39,8 +39,8 @@ class Lane:
         # Under Places: the document that waits for its next attempt, and whether the lane ends with the one it has.
         self.held: str | None = None
         self.is_last = False
-        # Under Rounds: the document in work.
-        self.in_work: str | None = None
+        # Under Rounds: the document in work, and the one that begins as that ends.
+        self.in_work: set[str] = set()
         # Documents that failed at least once, and those that failed for good.
         self.troubled: list[str] = []
         self.failed: list[str] = []
@@ -54,10 +54,20 @@ class Lanes(ABC):
         self.in_order = Lock()
         self._turn = Condition()
         self._closed = False
+        self._line: deque[str] = deque()
 
     @abstractmethod
-    def take(self, lane: Lane) -> str | None:
-        """Return the lane's next document; None if it has to end or to wait for the others. Never blocks."""
+    def take(self, lane: Lane, ahead: bool = False, /) -> str | None:
+        """Return the lane's next document; None if it has to end or to wait for the others. Never blocks.
+
+        ``ahead``: the document before is about to succeed.
+        """
+
+    def put_back(self, lane: Lane, document_id: str) -> None:
+        """Take back a document that was taken ahead: the one before didn't succeed."""
+        with self._turn:
+            lane.in_work.discard(document_id)
+            self._line.appendleft(document_id)
 
     @abstractmethod
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
@@ -102,15 +112,15 @@ class Places(Lanes):
             ends_at_failure: Whether the first document that fails for good ends the line.
         """
         super().__init__()
-        self._line = deque(document_ids)
+        self._line.extend(document_ids)
         self._ends_at_failure = ends_at_failure
 
-    def take(self, lane: Lane) -> str | None:
+    def take(self, lane: Lane, ahead: bool = False, /) -> str | None:
         """Return the lane's next document, or None if there is none for it."""
         with self._turn:
             self._check_open()
             if lane.held is not None:
-                return lane.held
+                return None if ahead else lane.held
             return self._line.popleft() if self._line and not lane.is_last else None
 
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
@@ -155,25 +165,28 @@ class Rounds(Lanes):
         """
         super().__init__()
         self._attempts = dict(attempts)
-        self._line = deque(next_round(self._attempts))
+        self._line.extend(next_round(self._attempts))
         self._round = 1
         # Lanes of this round; those of them that wait for its end; and why each goes on then, or None if it ends.
         self._at_work: set[Lane] = set()
         self._arrived: set[Lane] = set()
         self._reasons: dict[Lane, str | None] = {}
 
-    def take(self, lane: Lane) -> str | None:
+    def take(self, lane: Lane, _ahead: bool = False, /) -> str | None:
         """Return the lane's next document, or None if there is none for it."""
         with self._turn:
             self._check_open()
             self._at_work.add(lane)
-            lane.in_work = self._line.popleft() if self._line else None
-            return lane.in_work
+            if not self._line:
+                return None
+            document_id = self._line.popleft()
+            lane.in_work.add(document_id)
+            return document_id
 
     def settle(self, lane: Lane, document_id: str, outcome: Outcome) -> None:
         """Note the outcome of an attempt."""
         with self._turn:
-            lane.in_work = None
+            lane.in_work.discard(document_id)
             if outcome == "stopped":
                 self._line.clear()
                 self._attempts.clear()
@@ -206,9 +219,9 @@ class Rounds(Lanes):
         with self._turn:
             self._at_work.discard(lane)
             self._arrived.discard(lane)
-            if lane.in_work is not None:
+            for document_id in lane.in_work:
                 # The lane died with this document; no other lane may die of it too.
-                self._attempts.pop(lane.in_work, None)
+                self._attempts.pop(document_id, None)
             self._end_round()
 
     @property

@@ -19,6 +19,7 @@ from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.recording.attempt import Outcome, Started
 from compat.recording.commits import Entry
 from compat.recording.output import Checked
+from compat.recording.place import Place
 from compat.recording.rows import Begun, mention_id
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
@@ -49,7 +50,7 @@ class PlainWriter:
         self.policy = policy
         self._ontologies: dict[str, str] = {}
 
-    def start(self, document_id: str) -> Started | Outcome:
+    def start(self, document_id: str, _end: Entry | None = None) -> Started | Outcome:
         begun = self._start(document_id)
         if begun in ("succeeded", "failed"):
             return begun
@@ -146,11 +147,13 @@ class PlainWriter:
         }
         upsert(connection, WorkflowActivity, activity_row, keep=("created_at",))
 
-    def succeeded(self, started: Begun, result: Checked, duration_ms: int) -> Outcome:
+    def succeeded(self, started: Begun, result: Checked, duration_ms: int, place: Place | None = None) -> Outcome:
         """Write the attempt's result. One that the database refuses all the same is a failed attempt of its document."""
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"):
             try:
                 self._write_success(started, result.extraction, duration_ms)
+                if place is not None:
+                    place.begin_next(Entry([], None))
                 return "succeeded"
             except UnkeepableDataError as refusal:
                 error = ExtractorOutputError(f"the database can't keep it: {refusal.reason}")

@@ -2,7 +2,7 @@
 
 import logging
 from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select, update
 
@@ -21,6 +21,9 @@ from compat.store import Claim, Store
 from compat.store.failures import infrastructure
 from compat.store.schema import OntologyContent, WorkflowActivity
 from compat.stored_errors import StoredError
+
+if TYPE_CHECKING:
+    from compat.recording.place import Place
 
 log = logging.getLogger("knowledge_batch")
 
@@ -63,8 +66,8 @@ class AttemptWriter:
         self._reached = -1
         self._reading = Lock()
 
-    def start(self, document_id: str) -> Started | Outcome:
-        """Queue the beginning of an attempt. Return it, or the outcome that the document already has."""
+    def start(self, document_id: str, end: Entry | None = None) -> Started | Outcome:
+        """Queue the beginning of an attempt, right behind ``end``. Return it, or the outcome that the document already has."""
         claim = self.claim
         with infrastructure(claim.batch_id, "batch_run_dispatch"):
             position, text, ontology_hash, outcome, generation, attempts = self._document(document_id)
@@ -87,8 +90,8 @@ class AttemptWriter:
             at=utc_now(),
         )
         event = DocumentStarted(batch_id=claim.batch_id, document_id=document_id, document_index=position)
-        entry = Entry(self._rows.start(begun, is_new), self._rows.event("started", begun, event), begins=True)
-        self._commits.add(entry)
+        entry = Entry(self._rows.start(begun, is_new), self._rows.event("started", begun, event), begins=True, behind=end)
+        self._commits.add(*filter(None, (end, entry)))
         return Started(begun, entry)
 
     def begun(self, started: Started) -> Begun | None:
@@ -96,18 +99,31 @@ class AttemptWriter:
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"):
             return started.begun if self._commits.wait(started.entry) else None
 
-    def succeeded(self, begun: Begun, result: Checked, duration_ms: int) -> Outcome:
-        """Write the attempt's result. One that the database refuses all the same is a failed attempt of its document."""
+    def succeeded(self, begun: Begun, result: Checked, duration_ms: int, place: "Place | None" = None) -> Outcome:
+        """Write the attempt's result. One that the database refuses all the same is a failed attempt of its document.
+
+        With a ``place`` its next document begins in the same transaction.
+        """
+        try:
+            end = self._success(begun, result, duration_ms)
+        except (TypeError, ValueError, RecursionError) as refusal:
+            # What fails as rows are made of it.
+            error = ExtractorOutputError(f"it can't be written: {type(refusal).__name__}: {text_of(refusal)}")
+            return self.failed(begun, StoredError.of(error), duration_ms)
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"):
             try:
-                self._write(self._success(begun, result, duration_ms))
+                try:
+                    if place is not None:
+                        place.begin_next(end)
+                finally:
+                    # Whatever keeps the next one from beginning.
+                    self._write(end)
                 fault_point("outcome-committed")
                 return "succeeded"
             except UnkeepableDataError as refusal:
                 error = ExtractorOutputError(f"the database can't keep it: {refusal.reason}")
-            except (TypeError, ValueError, RecursionError) as refusal:
-                # What fails as rows are made of it.
-                error = ExtractorOutputError(f"it can't be written: {type(refusal).__name__}: {text_of(refusal)}")
+        if place is not None:
+            place.put_back()
         return self.failed(begun, StoredError.of(error), duration_ms)
 
     def _success(self, begun: Begun, result: Checked, duration_ms: int) -> Entry:
@@ -156,7 +172,8 @@ class AttemptWriter:
         return "stopped"
 
     def _write(self, entry: Entry) -> None:
-        self._commits.add(entry)
+        if not entry.queued:
+            self._commits.add(entry)
         self._commits.wait(entry)
 
     def _document(self, document_id: str) -> list[Any]:

@@ -7,7 +7,9 @@ savepoints.
 
 import logging
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -32,6 +34,9 @@ log = logging.getLogger("knowledge_batch")
 # is once a document; a larger batch copies less often, so that a document costs the same in every batch.
 COPIES = 1_000
 
+# Seconds after which a thread that waits for its commit looks by itself: the one that was to write next may have died.
+LOOK_SECONDS = 1.0
+
 # Who holds the batch, whether it is to end, the events' numbers and the counts, in one statement; it locks the run's row.
 RUN = Statement(
     "UPDATE knowledge_batch_run SET next_sequence = next_sequence + ?, completed_documents = completed_documents + ?,"
@@ -47,7 +52,8 @@ COUNTED = update(BatchExecution, (*COUNTS, "updated_at"), ("id",))
 class Entry:
     """What one attempt has to write at its beginning or at its end.
 
-    ``counts`` are added to the batch's, in the order of ``COUNTS``. ``event`` lacks its sequence number.
+    ``counts`` are added to the batch's, in the order of ``COUNTS``. ``event`` lacks its sequence number. ``behind``: what has
+    to be written for this to be.
     """
 
     writes: list[Write]
@@ -55,10 +61,14 @@ class Entry:
     counts: tuple[int, int, int, int] = (0, 0, 0, 0)
     begins: bool = False
     succeeds: bool = False
+    behind: "Entry | None" = None
+    queued: bool = field(default=False, init=False)
     # What came of it.
     done: bool = field(default=False, init=False)
     refused: bool = field(default=False, init=False)
     error: BaseException | None = field(default=None, init=False)
+    # Wakes the thread that waits for it: the entry is done, or is to be written now.
+    woken: SimpleQueue[None] = field(default_factory=SimpleQueue, init=False)
 
 
 class Commits:
@@ -74,37 +84,53 @@ class Commits:
         # Finished documents from one copy of the counts to the next.
         self._step = 0
 
-    def add(self, entry: Entry) -> None:
-        """Queue an entry. The next transaction writes it, whichever thread opens that."""
+    def add(self, *entries: Entry) -> None:
+        """Queue entries, of which no transaction has one without the next. Whichever thread opens the next one writes them."""
         # Known before a transaction begins: a thread that held one connection and waited for another could wait for ever.
         self._step = self._step or -(-self._total() // COPIES)
-        self._waiting.append(entry)
+        for entry in entries:
+            entry.queued = True
+        # In one step: threads take turns between two.
+        self._waiting.extend(entries)
 
     def wait(self, entry: Entry) -> bool:
         """Return once the entry is committed; False where it begins an attempt and the batch is to end.
 
         Raises LeaseLostError where the batch is in other hands, StoreUnavailableError or UnkeepableDataError.
         """
-        with self._writing:
-            if not entry.done:
+        while not entry.done:
+            # One thread writes for all. The others sleep until it wakes them, each by itself: as a queue at the lock, they
+            # would hold it one after the other only to see that they are done, each for as long as it waits for the interpreter.
+            if not self._writing.acquire(blocking=False):
+                with suppress(Empty):
+                    entry.woken.get(timeout=LOOK_SECONDS)
+                continue
+            try:
                 self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+            finally:
+                self._writing.release()
+                # Asked behind the release: whoever came before it found the lock taken and sleeps.
+                with suppress(IndexError):
+                    self._waiting[0].woken.put(None)
         if entry.error is not None:
             raise entry.error
         return not entry.refused
 
     def _write(self, entries: list[Entry]) -> None:
         try:
-            self._together(entries)
-        except Exception:
-            # Writing each entry by itself shows which one failed, and why.
-            log.debug("batch %s: %d writes are repeated one by one", self._claim.batch_id, len(entries), exc_info=True)
-            self._one_by_one(entries)
+            try:
+                self._together(entries)
+            except Exception:
+                # Writing each entry by itself shows which one failed, and why.
+                log.debug("batch %s: %d writes are repeated one by one", self._claim.batch_id, len(entries), exc_info=True)
+                self._one_by_one(entries)
         except BaseException:
             # This thread must end; the other threads write their entries themselves.
-            self._waiting.extendleft(reversed(entries))
+            self._waiting.extendleft(entry for entry in reversed(entries) if not entry.done)
             raise
-        for entry in entries:
-            entry.done = True
+        finally:
+            for entry in entries:
+                entry.woken.put(None)
 
     def _one_by_one(self, entries: list[Entry]) -> None:
         away: StoreUnavailableError | None = None
@@ -113,13 +139,16 @@ class Commits:
             if away is not None and monotonic() >= until:
                 # The store stays away: each would wait as long again, and the threads behind it with it.
                 entry.error = away
-                continue
-            try:
-                self._alone(entry)
-            except StoreUnavailableError as error:
-                entry.error = away = error
-            except Exception as error:
-                entry.error = error
+            elif entry.behind is not None and entry.behind.error is not None:
+                entry.refused = True
+            else:
+                try:
+                    self._alone(entry)
+                except StoreUnavailableError as error:
+                    entry.error = away = error
+                except Exception as error:
+                    entry.error = error
+            entry.done = True
 
     def _together(self, entries: list[Entry]) -> None:
         grouped: dict[Statement, list[Parameters]] = {}
@@ -147,6 +176,8 @@ class Commits:
                 first = next_sequence - len(emitted)
                 moment = utc_now()
                 writes.write(EVENT, [(number, *event(moment)) for number, event in enumerate(emitted, first)])
+        for entry in entries:
+            entry.done = True
 
     def _alone(self, entry: Entry) -> None:
         with self._database.write() as connection:

@@ -33,8 +33,10 @@ from compat.keepable import text_of
 from compat.policy import RetryPolicy, retry_policy
 from compat.recording import resolving
 from compat.recording.attempt import AttemptWriter, Outcome, Started
+from compat.recording.commits import Entry
 from compat.recording.lease import Lease, StopRequest
 from compat.recording.output import checked
+from compat.recording.place import Place
 from compat.recording.rows import Begun
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
@@ -43,7 +45,7 @@ from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, 
 from compat.stored_errors import StoredError
 from compat.work import CURRENT, CurrentAttempt
 
-__all__ = ["Outcome", "Recorder", "Started"]
+__all__ = ["Outcome", "Place", "Recorder", "Started"]
 
 log = logging.getLogger("knowledge_batch")
 
@@ -205,15 +207,16 @@ class Recorder:
         """
         return self.work(self.start(document_id), extractor)
 
-    def start(self, document_id: str) -> Started | Outcome:
+    def start(self, document_id: str, end: Entry | None = None) -> Started | Outcome:
         """Begin an attempt at a document; an outcome where it has one already, or where the batch is stopping.
 
-        Starts are recorded in the order of the calls, so callers on several threads take turns to keep the request's.
+        Starts are recorded in the order of the calls, so callers on several threads take turns to keep the request's. With the
+        ``end`` of another attempt both are written in one transaction; where that end is refused, so is the start.
         """
-        return "stopped" if self.stopping else self._attempts.start(document_id)
+        return "stopped" if self.stopping else self._attempts.start(document_id, end)
 
-    def work(self, started: Started | Outcome, extractor: Extractor) -> Outcome:
-        """Do the work of an attempt that has begun, and record what came of it."""
+    def work(self, started: Started | Outcome, extractor: Extractor, place: Place | None = None) -> Outcome:
+        """Do the work of an attempt that has begun, and record what came of it. As it succeeds, ``place`` begins its next."""
         if not isinstance(started, Started):
             return started
         begun = self._attempts.begun(started)
@@ -259,7 +262,7 @@ class Recorder:
         finally:
             CURRENT.reset(token)
         fault_point("extracted")
-        return self._attempts.succeeded(begun, extraction, _milliseconds(clock))
+        return self._attempts.succeeded(begun, extraction, _milliseconds(clock), place)
 
 
 def _milliseconds(since: float) -> int:

@@ -15,11 +15,11 @@ import faults
 import legacy.orchestrator
 import postgres
 from compat.contracts import BatchParams, ExtractionResult, PipelineConfig
-from compat.errors import BatchInfrastructureError
+from compat.errors import BatchInfrastructureError, UnkeepableDataError
 from compat.modes import Decision, Mode
 from compat.recording import commits, recorder
 from compat.recording.recorder import Recorder
-from compat.store import Claim, Store, database
+from compat.store import Claim, Store, database, events
 from compat.store.database import Database
 from compat.store.schema import Base
 
@@ -289,6 +289,45 @@ def test_what_is_ready_at_once_shares_a_commit_and_nothing_is_reported_before_it
     assert outcomes == ["succeeded"] * 4
     assert transactions == [1, 3]
     assert store.batch("b").completed_documents == 4
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("policy", ["continue-on-failure", "retry-failed"])
+def test_the_end_of_a_document_and_the_beginning_of_the_next_share_a_commit(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.from_settings()
+    transactions: list[list[bool]] = []
+    together = commits.Commits._together
+
+    def counted(self: commits.Commits, entries: list[commits.Entry]) -> None:
+        transactions.append([entry.begins for entry in entries])
+        together(self, entries)
+
+    monkeypatch.setattr(commits.Commits, "_together", counted)
+    run(store, params([faults.document(f"d{number}") for number in range(4)], concurrency=1, failurePolicy=policy))
+    assert transactions == [[True], *[[False, True]] * 3, [False]]
+
+
+@pytest.mark.usefixtures("environment")
+def test_where_an_end_is_refused_the_next_document_does_not_begin_before_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.from_settings()
+    alone, refusals = commits.Commits._alone, iter([True])
+
+    def refused(*_: object) -> None:
+        raise ValueError
+
+    def refuse_once(self: commits.Commits, entry: commits.Entry) -> None:
+        if entry.succeeds and next(refusals, False):
+            raise UnkeepableDataError("a value")
+        alone(self, entry)
+
+    monkeypatch.setattr(commits.Commits, "_together", refused)
+    monkeypatch.setattr(commits.Commits, "_alone", refuse_once)
+    run(store, params([faults.document(f"d{number}") for number in range(3)], concurrency=1))
+    stored = [event for _, event in events.stored_events(store.database, "b")]
+    told = [(type(event).__name__, getattr(event, "document_id", None)) for event in stored]
+    each = [(name, f"d{number}") for number in range(3) for name in ("DocumentStarted", "DocumentCompleted")]
+    assert [entry for entry in told if entry[1]] == each
+    assert store.batch("b").completed_documents == 3
 
 
 def test_a_database_that_stays_locked_is_waited_for_once_more_and_not_once_an_attempt(

@@ -58,16 +58,22 @@ def run(lanes: Lanes, places: int, ledger: Ledger, retries: int, dies: Callable[
     """As the flow does: lanes in threads, retried while they ask for it, further ones behind those that end. How many ran."""
     ended: SimpleQueue[Lane] = SimpleQueue()
 
-    def body(lane: Lane) -> None:
-        while True:
-            with lanes.in_order:
-                document_id = lanes.take(lane)
-                if document_id is None:
-                    break
+    def begin(lane: Lane, ahead: bool) -> str | None:
+        with lanes.in_order:
+            document_id = lanes.take(lane, ahead)
+            if document_id is not None:
                 ledger.start(document_id)
+            return document_id
+
+    def body(lane: Lane) -> None:
+        document_id = begin(lane, ahead=False)
+        while document_id is not None:
             if dies(document_id):
                 raise SystemExit
-            lanes.settle(lane, document_id, ledger.end(document_id))
+            outcome = ledger.end(document_id)
+            following = begin(lane, ahead=True) if outcome == "succeeded" else None
+            lanes.settle(lane, document_id, outcome)
+            document_id = following or begin(lane, ahead=False)
         lanes.rest(lane)
 
     def with_retries(lane: Lane) -> None:
@@ -190,3 +196,21 @@ def test_a_stop_empties_the_line(lanes: Lanes) -> None:
     assert lanes.take(lane) is None
     lanes.rest(lane)
     assert not lanes.wants_lane
+
+
+@pytest.mark.parametrize("lanes", [Places("abc"), Rounds(dict.fromkeys("abc", 0))], ids=["places", "rounds"])
+def test_a_document_taken_ahead_is_the_next_one_again_where_the_one_before_did_not_succeed(lanes: Lanes) -> None:
+    lane, other = Lane(lanes, 1, 2), Lane(lanes, 2, 2)
+    assert [lanes.take(lane), lanes.take(lane, True)] == ["a", "b"]
+    lanes.put_back(lane, "b")
+    lanes.settle(lane, "a", "failed")
+    assert [lanes.take(other), lanes.take(other)] == ["b", "c"]
+
+
+def test_a_place_takes_nothing_ahead_as_long_as_its_document_waits_for_another_attempt() -> None:
+    lanes = Places("ab")
+    lane = Lane(lanes, 1, 1)
+    assert lanes.take(lane) == "a"
+    with pytest.raises(DocumentsUnfinishedError):
+        lanes.settle(lane, "a", "unfinished")
+    assert [lanes.take(lane, True), lanes.take(lane)] == [None, "a"]

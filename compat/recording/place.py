@@ -1,0 +1,61 @@
+"""One of a batch's places: a thread that works on one document after another, each begun as the one before ends."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from compat.recording.attempt import Outcome, Started
+from compat.recording.commits import Entry
+
+if TYPE_CHECKING:
+    from compat.recording.recorder import Recorder
+
+
+class Place:
+    """The documents of one thread, in the order in which it gets them; iterating begins them.
+
+    The end of a document and the beginning of the next are written in one transaction, so that a thread waits for one commit
+    a document. Handed to ``Recorder.work``, which asks for that as a document succeeds.
+    """
+
+    def __init__(
+        self,
+        recorder: "Recorder",
+        in_order: AbstractContextManager[object],
+        take: Callable[[bool], str | None],
+        put_back: Callable[[str], None],
+    ) -> None:
+        """Have documents from a line.
+
+        Args:
+            recorder: Begins the documents.
+            in_order: Held over taking a document and beginning it: of two threads the one with the later document might be
+                sooner.
+            take: Returns the line's next document, if there is one for this place; True where the one before is about to end.
+            put_back: Takes a document back as the line's next: the one before didn't end as it was about to.
+        """
+        self._recorder = recorder
+        self._in_order = in_order
+        self._take = take
+        self._put_back = put_back
+        self._next: tuple[str, Started | Outcome] | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Started | Outcome]]:
+        while (turn := self._next or self._begun(None)) is not None:
+            self._next = None
+            yield turn
+
+    def begin_next(self, end: Entry) -> None:
+        """Begin the next document in the transaction of ``end``, if there is one."""
+        self._next = self._begun(end)
+
+    def put_back(self) -> None:
+        """Give the next document back. The end of the one before was refused, and nothing of the beginning is written."""
+        if self._next is not None:
+            self._put_back(self._next[0])
+            self._next = None
+
+    def _begun(self, end: Entry | None) -> tuple[str, Started | Outcome] | None:
+        with self._in_order:
+            document_id = self._take(end is not None)
+            return None if document_id is None else (document_id, self._recorder.start(document_id, end))
