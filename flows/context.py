@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from compat.contracts import Extractor
 from compat.errors import BatchNotFoundError
-from compat.modes import Asker, Decision, decide
+from compat.modes import Decision, decide
 from compat.modes.ramp import Ramp
 from compat.proxies import keep_loopback_direct
 from compat.recording.lease import StopRequest
@@ -65,7 +65,7 @@ class BatchContext:
         extractor = place_extractor(settings)
         with infrastructure(batch_id, operation):
             store = Store.from_settings(settings)
-            decision = decided(mode, settings, store, Asker(batch_id, organization_id))
+            decision = decided(mode, settings, store, batch_id, organization_id)
         return cls(batch_id, settings, store, extractor, decision, find_host(), stop or StopRequest())
 
 
@@ -75,13 +75,16 @@ def open_store(batch_id: str, operation: str, hint: str | None = None) -> Store:
         return Store.from_settings()
 
 
-def decided(mode: str | None, settings: Settings, store: Store, asker: Asker | None = None) -> Decision:
-    """Return the mode of a batch, or of the next one, by the stored switches and the ramp too."""
+def decided(
+    mode: str | None, settings: Settings, store: Store, batch_id: str | None = None, organization_id: str | None = None
+) -> Decision:
+    """Return the mode of a batch, or of the next one if none is named, by the stored switches and the ramp too."""
     switches = store.switches()
     ramp = Ramp.from_switches(switches)
-    if ramp.organizations and asker is not None and asker.organization_id is None:
-        asker = Asker(asker.batch_id, _organization(store, asker.batch_id))
-    return decide(mode, settings.workflow_mode, switches.get("mode"), switches.get("demotion"), ramp, asker)
+    if ramp.organizations and batch_id is not None and organization_id is None:
+        organization_id = _organization(store, batch_id)
+    stored, demotion = switches.get("mode"), switches.get("demotion")
+    return decide(mode, settings.workflow_mode, stored, demotion, ramp, batch_id, organization_id)
 
 
 def _organization(store: Store, batch_id: str) -> str | None:

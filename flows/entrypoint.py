@@ -25,7 +25,7 @@ from compat.contracts import (
 from compat.cutover import record
 from compat.errors import InvalidInputError, Problem
 from compat.ids import document_execution_id, new_id
-from compat.modes import Asker, Decision, Mode, decide, parse_mode
+from compat.modes import Decision, Mode, decide, parse_mode
 from compat.private import wait_at_exit, wait_no_more
 from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
@@ -183,8 +183,7 @@ def current_mode(mode: str | None = None, batch_id: str | None = None, organizat
             _named(value, name)
     # Before the store is opened, which makes its file.
     decide(mode, settings.workflow_mode, None, None)
-    asker = Asker(batch_id, organization_id) if batch_id is not None else None
-    return decided(mode, settings, Store.from_settings(settings), asker)
+    return decided(mode, settings, Store.from_settings(settings), batch_id, organization_id)
 
 
 def set_mode(mode: str | None, percent: float | None = None, organization_id: str | None = None) -> None:

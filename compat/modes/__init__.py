@@ -1,5 +1,5 @@
 """Which runtime serves a batch, and why: `decision` by precedence, `ramp` by a share of batch ids. Pure."""
 
-from compat.modes.decision import Asker, Decision, Mode, decide, parse_mode
+from compat.modes.decision import Decision, Mode, decide, parse_mode
 
-__all__ = ["Asker", "Decision", "Mode", "decide", "parse_mode"]
+__all__ = ["Decision", "Mode", "decide", "parse_mode"]

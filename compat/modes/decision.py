@@ -24,14 +24,6 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True)
-class Asker:
-    """The batch that asks for its mode, where there is one: the ramp decides by its id and its organization."""
-
-    batch_id: str
-    organization_id: str | None = None
-
-
 def parse_mode(value: str, field: str = "mode") -> Mode:
     """Return the mode of this name. Raises InvalidInputError that names the field."""
     try:
@@ -48,9 +40,12 @@ def decide(
     switch: str | None,
     demotion: str | None,
     ramp: Ramp = NO_RAMP,
-    asker: Asker | None = None,
+    batch_id: str | None = None,
+    organization_id: str | None = None,
 ) -> Decision:
     """Return the mode by precedence: demotion, caller, ``KNOWLEDGE_WORKFLOW_MODE``, ramp, stored switch, legacy.
+
+    The ramp has a say where a batch is named, by its id and its organization.
 
     A demotion moves whatever would go to the engine. A batch for which shadow mode was chosen keeps it: legacy serves that
     one anyway, and its shadow is the fresh evidence that going back needs.
@@ -65,21 +60,21 @@ def decide(
     )
     made = [Decision(parse_mode(value, field), reason) for value, field, reason in choices if value is not None]
     chosen = made[0] if made else Decision(Mode.LEGACY, "the default")
-    if argument is None and environment is None and asker is not None:
-        chosen = _on_ramp(ramp, asker, chosen)
+    if argument is None and environment is None and batch_id is not None:
+        chosen = _on_ramp(ramp, batch_id, organization_id, chosen)
     if demotion is not None:
         return Decision(Mode.SHADOW if chosen.mode == Mode.SHADOW else Mode.LEGACY, f"demoted: {demotion}")
     return chosen
 
 
-def _on_ramp(ramp: Ramp, asker: Asker, rest: Decision) -> Decision:
+def _on_ramp(ramp: Ramp, batch_id: str, organization_id: str | None, rest: Decision) -> Decision:
     """Return the mode of a batch by the ramp; ``rest`` is that of batches which it doesn't take."""
-    share = ramp.share_of(asker.organization_id)
+    share = ramp.share_of(organization_id)
     if share is None:
         return rest
-    whose = f"organization {asker.organization_id}" if asker.organization_id in ramp.organizations else "batches"
-    where = f"{share:g} % of {whose}, this one is at {place_of(asker.batch_id):.2f} %"
-    if is_taken(asker.batch_id, share):
+    whose = f"organization {organization_id}" if organization_id in ramp.organizations else "batches"
+    where = f"{share:g} % of {whose}, this one is at {place_of(batch_id):.2f} %"
+    if is_taken(batch_id, share):
         return Decision(Mode.ENGINE, f"on the ramp: {where}")
     # The stored mode may be engine where an organization was left out of it.
     mode = Mode.LEGACY if rest.mode == Mode.ENGINE else rest.mode

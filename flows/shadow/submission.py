@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from functools import partial
 from threading import BoundedSemaphore, Thread
 from typing import Any
 
@@ -33,8 +34,8 @@ def request(store: Store, batch_id: str, generation: int) -> None:
     try:
         # Started before this returns if a slot is free, so that the process goes on if the caller ends now.
         child = _start(batch_id, generation) if _FREE.acquire(blocking=False) else None
-        arguments = (store, child, batch_id, generation)
-        Thread(target=_wait, args=arguments, name=f"shadow of {batch_id}", daemon=True).start()
+        wait = partial(_wait, store, batch_id, generation, child)
+        Thread(target=wait, name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
         # The machine may be out of processes or threads. The batch itself has ended well: its caller gets no error.
         _not_started(store, batch_id, generation, error)
@@ -57,7 +58,7 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
         raise
 
 
-def _wait(store: Store, child: "subprocess.Popen[bytes] | None", batch_id: str, generation: int) -> None:
+def _wait(store: Store, batch_id: str, generation: int, child: "subprocess.Popen[bytes] | None") -> None:
     """Wait for the process's end, since a long-lived caller would collect zombies; without one, for a slot to start it in."""
     if child is None:
         _FREE.acquire()

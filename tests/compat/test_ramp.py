@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from compat.errors import InvalidInputError
-from compat.modes import Asker, decide
+from compat.modes import decide
 from compat.modes.ramp import Ramp, is_taken, next_step, parse_percent, place_of
 
 IDS = [f"batch {number}" for number in range(2000)]
@@ -30,21 +30,21 @@ def test_the_place_of_an_id_never_moves() -> None:
 def test_who_is_taken_goes_to_the_engine_and_the_others_keep_the_stored_mode() -> None:
     inside, outside = (next(name for name in IDS if is_taken(name, 5) is taken) for taken in (True, False))
     ramp = Ramp(5.0)
-    assert decide(None, None, "shadow", None, ramp, Asker(inside)).mode == "engine"
-    rest = decide(None, None, "shadow", None, ramp, Asker(outside))
+    assert decide(None, None, "shadow", None, ramp, inside).mode == "engine"
+    rest = decide(None, None, "shadow", None, ramp, outside)
     assert (rest.mode, rest.reason.partition(",")[0]) == ("shadow", "not on the ramp: 5 % of batches")
-    assert decide("legacy", None, None, None, ramp, Asker(inside)).mode == "legacy"
-    assert decide(None, "legacy", None, None, ramp, Asker(inside)).mode == "legacy"
-    assert decide(None, None, None, "rows differed", ramp, Asker(inside)).reason == "demoted: rows differed"
+    assert decide("legacy", None, None, None, ramp, inside).mode == "legacy"
+    assert decide(None, "legacy", None, None, ramp, inside).mode == "legacy"
+    assert decide(None, None, None, "rows differed", ramp, inside).reason == "demoted: rows differed"
 
 
 def test_an_organizations_own_share_counts_before_everybodys() -> None:
     ramp = Ramp(100.0, {"careful": 0.0})
-    assert decide(None, None, None, None, ramp, Asker("b", "anybody")).mode == "engine"
-    left_out = decide(None, None, "engine", None, ramp, Asker("b", "careful"))
+    assert decide(None, None, None, None, ramp, "b", "anybody").mode == "engine"
+    left_out = decide(None, None, "engine", None, ramp, "b", "careful")
     assert left_out.mode == "legacy"
     assert "0 % of organization careful" in left_out.reason
-    assert decide(None, None, None, None, Ramp(None, {"bold": 100.0}), Asker("b", "anybody")).reason == "the default"
+    assert decide(None, None, None, None, Ramp(None, {"bold": 100.0}), "b", "anybody").reason == "the default"
 
 
 def test_the_steps_go_up_and_end_at_everybody() -> None:
