@@ -59,7 +59,15 @@ class Evaluated:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         relations = [
-            {"relation": each.relation, "expected": each.expected, "found": each.found, "right": each.right, "f1": each.f1}
+            {
+                "relation": each.relation,
+                "expected": each.expected,
+                "found": each.found,
+                "considered": each.considered,
+                "right": each.right,
+                "considered_precision": each.considered_precision,
+                "f1": each.f1,
+            }
             for each in self.relations
         ]
         variants = {"all": self.all.to_dict(), "clean": self.clean.to_dict()}
@@ -194,12 +202,13 @@ def _print(results: Sequence[Evaluated]) -> None:
     relations = Table(box=None, pad_edge=False)
     for heading in ("source", "relation"):
         relations.add_column(heading)
-    for heading in ("expected", "found", "right", "F1"):
+    for heading in ("expected", "found", "considered", "right", "considered precision", "F1"):
         relations.add_column(heading, justify="right")
     for result in results:
         for each in result.relations:
-            counts = (each.expected, each.found, each.right)
-            relations.add_row(*plain(result.name, each.relation, *map(str, counts), f"{each.f1:.3f}"))
+            counts = (each.expected, each.found, each.considered, each.right)
+            precision = f"{each.considered_precision:.3f}" if each.considered else ""
+            relations.add_row(*plain(result.name, each.relation, *map(str, counts), precision, f"{each.f1:.3f}"))
     show(relations)
 
 

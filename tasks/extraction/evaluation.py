@@ -76,17 +76,26 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class RelationMeasures:
-    """Strict counts of one relation, by its label."""
+    """Strict counts of one relation, by its label.
+
+    ``considered`` are the found ones in documents that expect the relation, of which alone it is known whether they are right.
+    """
 
     relation: str
     expected: int
     found: int
+    considered: int
     right: int
 
     @property
     def f1(self) -> float:
         """Return the strict F1."""
         return _share(2 * self.right, self.expected + self.found)
+
+    @property
+    def considered_precision(self) -> float:
+        """Return the share of the considered ones that are right; 0 where there are none."""
+        return _share(self.right, self.considered)
 
 
 def normal(text: str) -> str:
@@ -196,13 +205,15 @@ def measure(documents: Collection[Scored]) -> Measures:
 def measure_relations(documents: Iterable[Scored], ontology: Ontology) -> list[RelationMeasures]:
     """Return the measures of every relation that is expected or found, the most expected first."""
     labels = {normal(each.label): each.label for each in ontology.properties}
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for each in documents:
+        asked = {relation for _, relation, _ in each.expected}
         for triple in each.expected:
             counts[triple[1]][0] += 1
         for fact in each.facts:
             counts[fact.triple[1]][1] += 1
-            counts[fact.triple[1]][2] += fact.triple in each.expected
+            counts[fact.triple[1]][2] += fact.triple[1] in asked
+            counts[fact.triple[1]][3] += fact.triple in each.expected
     rows = [RelationMeasures(labels.get(name, name), *count) for name, count in counts.items()]
     return sorted(rows, key=lambda row: (-row.expected, row.relation))
 

@@ -73,3 +73,10 @@ def test_each_relation_has_a_line_whether_it_is_expected_or_found() -> None:
         ("madeby", 1, 0, 0),
         ("ownedby", 0, 1, 0),
     ]
+
+
+def test_a_relation_s_precision_counts_the_documents_that_expect_it_alone() -> None:
+    expects = Scored([fact("a", "madeby", "b"), fact("a", "madeby", "c")], frozenset({("a", "madeby", "b")}))
+    expects_another = Scored([fact("d", "madeby", "e")], frozenset({("d", "ownedby", "e")}))
+    line = measure_relations([expects, expects_another], ONTOLOGY)[0]
+    assert (line.found, line.considered, line.right, line.considered_precision) == (3, 2, 1, 0.5)

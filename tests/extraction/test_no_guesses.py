@@ -60,6 +60,29 @@ def test_where_the_rules_would_guess_they_say_nothing(text: str) -> None:
     assert triples(extract(text)) == set()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One Harrier is a schooner that was built by Per Holm! and Sons.",
+        "The Harrier is a schooner that was built by Holm “Old” Vey.",
+        "The Harrier is a schooner that was built by Holm and the Sons.",
+        "The Harrier is a schooner that was built by Holm boat.",
+        "The Harrier is a schooner that was built in Dutch by nobody.",
+        'Harrier") is a schooner built by Ada Lind.',
+    ],
+)
+def test_a_part_of_a_name_is_no_end_of_a_relation(text: str) -> None:
+    assert "builtBy" not in {predicate for _, predicate, _ in triples(extract(text))}
+
+
+def test_a_date_behind_by_somebody_is_not_theirs() -> None:
+    assert triples(extract("Completed in 1884 by the Holm Boatyard, it was sold.")) == set()
+
+
+def test_a_place_before_a_description_of_somebody_is_not_described() -> None:
+    assert triples(extract("Born in Rowan, the captain of the schooner Harrier was tall.")) == set()
+
+
 def rules_on(rows: Path, ontology_content: str) -> Measures:
     ontology = parse_ontology(ontology_content)
     texts = [json.loads(line) for line in rows.read_text(encoding="utf-8").split("\n") if line]

@@ -22,7 +22,9 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     wants = hit.phrase.rule.wants
     ends = (other, one) if hit.converse else (one, other)
     if wants == "entity" and _is_of(ends[0], hit, ends[1], scene.sentence.tokens):
-        return True
+        # "Born in Kelder Haven, the son of" says nothing of the place.
+        known = (other_fit if ends[1] is other else fit) >= _KNOWN and scene.evidence.kind(ends[1].name) != "person"
+        return known or ends[1].first > hit.last or not scene.is_governed(ends[1])
     if (one.first < hit.first) == (other.first < hit.first) and not one.possessive and wants == "entity":
         return False
     tokens = scene.sentence.tokens
@@ -32,6 +34,8 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     word = tokens[hit.last].lower
     verb = word.endswith("ed") or word in IRREGULAR_VERBS or word == "born"
     if known and other_known and wants == "entity":
+        if hit.phrase.voice == "noun" and not verb and _is_aside(hit, tokens):
+            return False
         return between + other_between <= (2 if about else 1)
     before = [token.lower for token in tokens[max(0, hit.first - 2) : hit.first] if token.lower not in COPULAS]
     coordinated = verb and before[-1:] in (["and"], [","])
@@ -40,13 +44,17 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     if not about or (between and not known and not coordinated):
         return False
     if wants in ("date", "number"):
+        if one.first > hit.last and (hit.first > 0 or "by" in [token.lower for token in tokens[hit.last + 1 : one.first]]):
+            return False  # "established in 2007 by Ada Lind": she wasn't
         return (verb or (known and wants == "number")) and other_between <= known
     if other_between:
         return False
     if one.possessive and not verb:
-        return hit.strength >= _FULL
+        return hit.strength >= _FULL and known
     if hit.phrase.voice == "agent" and verb:
-        return known or "by" in [token.lower for token in tokens[hit.last + 1 : hit.last + 4]]
+        # "sung in English by Ada Lind": English is behind the verb, and not behind "by".
+        by = [place for place in range(hit.last + 1, min(hit.last + 4, len(tokens))) if tokens[place].lower == "by"]
+        return by[0] < other.first if by else known
     if hit.phrase.voice == "agent" and tokens[hit.last + 1].lower == "by":
         return True  # "a novel by"
     if word.endswith("ing") and other.first == hit.last + 1:
@@ -54,7 +62,16 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     if verb and known and other.first == hit.last + 2 and tokens[hit.last + 1].lower in PREPOSITIONS:
         return True  # "born in Kelder Haven"
     lone = hit.first == hit.last and word in PREPOSITIONS
-    return (known and (lone or _is_verbatim(hit, tokens))) or (other_known and hit.phrase.voice == "noun" and not verb)
+    beside = hit.phrase.voice == "forward" or 1 in (other.first - hit.last, hit.first - other.last)
+    return (known and (lone or (beside and _is_verbatim(hit, tokens)))) or (
+        other_known and hit.phrase.voice == "noun" and not verb
+    )
+
+
+def _is_aside(hit: Hit, tokens: Sequence[Token]) -> bool:
+    """Return whether the noun only says what something is: ``the River Stort, a main tributary, joins``."""
+    before = [token.lower for token in tokens[max(0, hit.first - 2) : hit.first]]
+    return [token.text for token in tokens[hit.last + 1 : hit.last + 2]] == [","] and ("a" in before or "an" in before)
 
 
 def _is_verbatim(hit: Hit, tokens: Sequence[Token]) -> bool:

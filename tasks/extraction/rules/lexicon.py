@@ -196,7 +196,10 @@ def _rule(each: OntologyProperty, kinds: dict[str, Kind]) -> Rule:
         # A text or a thing, such as schema.org's location: a name in a text is the thing.
         datatypes = []
     words = {word for label in (each.label, *each.alt_labels) for word in label_words(label)}
-    by_label: Wanted = "date" if words & DATE_WORDS else "number" if words & NUMBER_WORDS else "text"
+    # "founded by" asks for somebody, "founded" for a date.
+    by_label: Wanted = (
+        "date" if words & DATE_WORDS and not each.label.lower().endswith(" by") else "number" if words & NUMBER_WORDS else "text"
+    )
     if datatypes:
         wants: Wanted = "date" if datatypes[0] in _DATE_TYPES else "number" if datatypes[0] in _NUMBER_TYPES else "text"
         return Rule(each, wants, True, datatypes[0])

@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from tasks.extraction.graph import Name
 from tasks.extraction.rules.cues import Argument
 from tasks.extraction.rules.entities import Evidence
-from tasks.extraction.rules.words import FUNCTION_WORDS, LEADING, POSSESSIVES, PREPOSITIONS, PRONOUNS, SUBJECT_PRONOUNS
+from tasks.extraction.rules.words import (
+    DETERMINERS,
+    FUNCTION_WORDS,
+    LEADING,
+    POSSESSIVES,
+    PREPOSITIONS,
+    PRONOUNS,
+    SUBJECT_PRONOUNS,
+)
 from tasks.extraction.sentences import Sentence, Token
 from tasks.extraction.values import find_values
 
@@ -36,13 +44,11 @@ class Reader:
             (
                 each.name
                 for each in arguments
-                if each.value is None
-                and not each.possessive
-                and not (each.first and tokens[each.first - 1].lower in PREPOSITIONS)
+                if each.value is None and not each.possessive and not _is_governed(tokens[: each.first])
             ),
             None,
         )
-        if arguments and _begins_with_noun(tokens[: arguments[0].first]):
+        if arguments and (_begins_with_noun(tokens[: arguments[0].first]) or _is_cut(tokens)):
             subject = None  # "The journal was": what is meant isn't known
         return tuple(arguments), subject
 
@@ -117,6 +123,18 @@ class Reader:
             if " " in name and name.rpartition(" ")[2].lower() == tokens[index + 1].lower:
                 return name, index + 1
         return None
+
+
+def _is_governed(before: Sequence[Token]) -> bool:
+    """Return whether the words before a name end with a preposition, or with one and an article: ``Under the`` Bridge."""
+    words = [token.lower for token in before[-2:]]
+    return bool(words) and (words[-1] in PREPOSITIONS or (words[-1] in DETERMINERS and words[0] in PREPOSITIONS))
+
+
+def _is_cut(tokens: Sequence[Token]) -> bool:
+    """Return whether a sentence lacks its beginning: ``"Old Light") is a film``, ``and Old Light 2, is a film``."""
+    marks = [token.text for token in tokens if token.text in "()"]
+    return marks[:1] == [")"] or tokens[0].text in ("is", "was", "and", "or")
 
 
 def _begins_with_noun(before: Sequence[Token]) -> bool:

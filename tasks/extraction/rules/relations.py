@@ -95,7 +95,7 @@ def _candidates(hit: Hit, scene: Scene) -> Iterator[_Candidate]:
             ones, others = others, ones
     for one in ones:
         fit = 0.0 if one.value is not None else scene.evidence.fit(one.name, rule.property.domains)
-        if not fit:
+        if not fit or not scene.is_whole(one, hit):
             continue
         near_one = _nearness(hit, one, tokens, one is scene.about)
         if ones is right and one.first and tokens[one.first - 1].lower in PREPOSITIONS:
@@ -105,6 +105,7 @@ def _candidates(hit: Hit, scene: Scene) -> Iterator[_Candidate]:
                 other.name == one.name
                 or other.possessive
                 or scene.describes(other)
+                or not scene.is_whole(other, hit)
                 or not _wanted(other, hit)
                 or not _joins(one, hit, other, scene)
             ):
@@ -131,8 +132,9 @@ def _sides(
         return (right, left) if passive else (left, right)
     if owner and not verb:
         # "its keeper, Tomas Vey" and "Tomas Vey was its keeper".
-        others = [argument for argument in left if argument is not owner[0]]
-        return owner, right if right and _follows(hit, right[0], tokens) else [*others, *right]
+        if right and _follows(hit, right[0], tokens):
+            return owner, right
+        return owner, [each for each in left if _is_said_to_be(tokens[each.last + 1 : owner[0].first])]
     if of_follows and not verb:
         # "Tomas Vey, keeper of the Skerry Light" and "The keeper of the Skerry Light is Tomas Vey".
         return right[:2], [*left, *right[1:]] if left else right[1:]
@@ -162,9 +164,15 @@ def _joins(one: Argument, hit: Hit, other: Argument, scene: Scene) -> bool:
     return not between or (is_noun and not any(token.lower in PREPOSITIONS or not token.is_word for token in between[1:]))
 
 
+def _is_said_to_be(between: Sequence[Token]) -> bool:
+    """Return whether a copula, with an adverb perhaps, is all that stands between: ``has been``, ``was once``."""
+    return 0 < len(between) < 4 and any(token.lower in COPULAS for token in between)
+
+
 def _follows(hit: Hit, argument: Argument, tokens: Sequence[Token]) -> bool:
     between = tokens[hit.last + 1 : argument.first]
-    return all(token.text in ',:“"' or token.lower in COPULAS or token.is_capital for token in between)
+    joining = COPULAS | {"today", "now", "currently"}
+    return all(token.text in ',:“"' or token.lower in joining or token.is_capital for token in between)
 
 
 def _nearness(hit: Hit, argument: Argument, tokens: Sequence[Token], is_subject: bool = False) -> float:
@@ -219,7 +227,7 @@ def _listed(argument: Argument, hit: Hit, scene: Scene) -> list[Argument]:
     after = tokens[last + 1 : last + 2] if ahead else tokens[last + 1 : hit.first]
     if not words & {*_AND} or any(token.lower in ("is", "was") for token in after):
         return []
-    return [each for each in found if each is not argument]
+    return [each for each in found if each is not argument and scene.is_whole(each, hit)]
 
 
 def _list_words(between: Sequence[Token]) -> set[str]:
