@@ -99,6 +99,6 @@ def rules_on(rows: Path, ontology_content: str) -> Measures:
 def test_on_real_sentences_what_is_said_is_mostly_right(data: Path) -> None:
     found = [rules_on(each / "train.jsonl", (each / "ontology.ttl").read_text()) for each in sorted((data / "text2kg").iterdir())]
     considered = sum(each.right / each.considered_precision for each in found if each.right)
-    assert sum(each.right for each in found) / considered >= 0.6
+    assert sum(each.right for each in found) / considered >= 0.75
     assert sum(each.typed * each.type_precision for each in found) / sum(each.typed for each in found) >= 0.9
     assert all(each.conformance == 1.0 for each in found)

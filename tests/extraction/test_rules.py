@@ -128,9 +128,9 @@ def test_the_sample_is_a_batch_worth_looking_at() -> None:
     entities = [(document_id, entity) for document_id, result in results for entity in result.graph.entities]
     relations = [relation for _, result in results for relation in result.graph.relations]
     assert len(DOCUMENTS) == 25
-    assert len(entities) >= 110
-    assert len(relations) >= 100
-    assert resolve(entities).merge_count >= 60
+    assert len(entities) >= 122
+    assert len(relations) >= 114
+    assert resolve(entities).merge_count >= 81
     used = {relation.predicate_iri for relation in relations}
     assert used == {each.iri for each in parse_ontology(ONTOLOGY).properties}
 

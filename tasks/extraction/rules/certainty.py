@@ -24,7 +24,7 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     if wants == "entity" and _is_of(ends[0], hit, ends[1], scene.sentence.tokens):
         # "Born in Kelder Haven, the son of" says nothing of the place.
         known = (other_fit if ends[1] is other else fit) >= _KNOWN and scene.evidence.kind(ends[1].name) != "person"
-        return known or ends[1].first > hit.last or not scene.is_governed(ends[1])
+        return known or ends[1].first > hit.last or not scene.is_in_place(ends[1])
     if (one.first < hit.first) == (other.first < hit.first) and not one.possessive and wants == "entity":
         return False
     tokens = scene.sentence.tokens

@@ -13,6 +13,7 @@ from tasks.extraction.rules.words import (
     IRREGULAR_VERBS,
     KIND_OF_WORD,
     LEADING,
+    PLACE_PREPOSITIONS,
     PREPOSITIONS,
     TITLES,
 )
@@ -61,9 +62,9 @@ class Scene:
         leads = argument.first > 0 and (before.lower in DETERMINERS or before.text.isdigit())
         return leads and after.text.isalpha() and after.text.islower() and after.lower not in PREPOSITIONS | FUNCTION_WORDS
 
-    def is_governed(self, argument: Argument) -> bool:
-        """Return whether a preposition stands before an argument."""
-        return argument.first > 0 and self.sentence.tokens[argument.first - 1].lower in PREPOSITIONS
+    def is_in_place(self, argument: Argument) -> bool:
+        """Return whether an argument stands where a place would: ``in Kelder Haven``."""
+        return argument.first > 0 and self.sentence.tokens[argument.first - 1].lower in PLACE_PREPOSITIONS | {"from"}
 
     def is_whole(self, argument: Argument, hit: Hit) -> bool:
         """Return whether a name isn't a part of a longer one, or of a noun: ``Piece`` of One Piece, ``Linux`` of Linux kernel.
