@@ -16,10 +16,10 @@ from compat.recording.commits import Commits, Entry
 from compat.recording.driver import read
 from compat.recording.output import Checked
 from compat.recording.rows import Begun, Rows
-from compat.recording.statements import Statement, moment_for
 from compat.store import Claim, Store
 from compat.store.failures import infrastructure
 from compat.store.schema import OntologyContent, WorkflowActivity
+from compat.store.schema.statements import Statement, moment_for
 from compat.stored_errors import StoredError
 
 if TYPE_CHECKING:

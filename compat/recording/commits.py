@@ -21,12 +21,12 @@ from compat.errors import LeaseLostError, StoreUnavailableError
 from compat.fault_points import fault_point
 from compat.recording.driver import transaction
 from compat.recording.rows import EVENT, EventRow, Write
-from compat.recording.statements import Parameters, Statement, moment_for, update
 from compat.store import Claim, Store
 from compat.store.database import BUSY_SECONDS
 from compat.store.failures import best_effort
 from compat.store.record import COUNTS
 from compat.store.schema import BatchExecution
+from compat.store.schema.statements import Parameters, Statement, moment_for, update
 
 log = logging.getLogger("knowledge_batch")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from compat.recording.statements import Parameters, Statement
 from compat.store.database import Database
+from compat.store.schema.statements import Parameters, Statement
 
 
 class NotAsExpectedError(Exception):

@@ -9,10 +9,10 @@ from compat.contracts import BatchEvent, Entity, utc_now
 from compat.ids import content_hash, derived_id, extraction_id
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
-from compat.recording.statements import Parameters, Statement, as_json, insert, insert_or_ignore, update, upsert
 from compat.status import RowStatus
 from compat.store import Claim
 from compat.store.schema import BatchEventRow, DocumentOutcome, MentionRecord, TapeRow, WorkflowActivity, WorkflowExecution
+from compat.store.schema.statements import Parameters, Statement, as_json, insert, insert_or_ignore, update, upsert
 from compat.stored_errors import StoredError
 
 _COMMON = (

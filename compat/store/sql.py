@@ -1,11 +1,11 @@
 """The statements that SQLAlchemy spells by dialect, spelled once."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Function, func, select
+from sqlalchemy import Connection, Function, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from compat.store.schema import Base, Utc
@@ -61,4 +61,7 @@ def upsert(connection: Connection, table: type[Base], row: dict[str, Any], keep:
 
 def seconds_now(connection: Connection) -> float:
     """Return the time by the database's clock, in seconds since 1970."""
-    return connection.execute(select(clock())).scalar_one().timestamp()
+    moment = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    # SQLite's is text without its zone.
+    moment = datetime.fromisoformat(moment).replace(tzinfo=UTC) if isinstance(moment, str) else moment
+    return float(moment.timestamp())

@@ -23,12 +23,6 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 SECONDS, AT_A_TIME, WARM_UP = 0.05, 20, 20
 
-SERVER = f"""
-from fakemodel import FakeModel
-with FakeModel(seconds={SECONDS}) as server:
-    print(server.url, flush=True)
-    input()
-"""
 # Runs the first batch of stdin, says so, and runs the second at a line on stdin.
 BATCHES = """
 import json, resource, sys, time, flows
@@ -46,7 +40,7 @@ print(json.dumps([took, after.ru_utime + after.ru_stime - before.ru_utime - befo
 def main(documents: int) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    server = subprocess.Popen([sys.executable, "-c", SERVER], **pipes)
+    server = subprocess.Popen([sys.executable, "-m", "quickmodel", str(SECONDS)], **pipes)
     assert server.stdout
     url = server.stdout.readline().strip() + "/v1"
     environment |= {"KNOWLEDGE_EXTRACTOR": "llm", "KNOWLEDGE_LLM_MODEL": "openai:fake-1", "KNOWLEDGE_LLM_BASE_URL": url}
@@ -68,7 +62,7 @@ def main(documents: int) -> None:
             took, processor = max(each[0] for each in figures), sum(each[1] for each in figures)
             show(f"batches in {processes} process{'es' * (processes > 1)}", took, processor, documents, ideal)
     finally:
-        server.communicate("\n")
+        server.communicate()
 
 
 def ask(child: "subprocess.Popen[str]", what: object) -> None:

@@ -3,15 +3,17 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row
 
 from compat.store.database import Database
 from compat.store.models.answers import HOLD_SECONDS, Answer, Turn, lock
 from compat.store.models.ledger import Call, row_of
-from compat.store.schema import ModelAnswer, ModelCall, ModelLimit
-from compat.store.sql import blocks, insert_or_ignore, seconds_now
+from compat.store.schema import ModelAnswer, ModelCall
+from compat.store.schema.statements import Parameters, Statement, insert, insert_or_ignore, moment_for, update
+from compat.store.sql import blocks, seconds_now
 
 
 @dataclass(frozen=True)
@@ -70,38 +72,33 @@ class Exchange:
         self.exchange([MadeCall(call, turn, answer)])
 
 
-def _hold(question: Question, token: str, now: float) -> dict[str, object]:
-    batch = {"batch_id": question.batch_id, "batch_holder": question.batch_holder}
-    return {"holder": token, "held_until": now + HOLD_SECONDS, **batch}
-
-
 def _claim(connection: Connection, questions: Sequence[Question], now: float) -> list[str]:
     """Insert the keys that are new, each held by its question. Return the questions' tokens."""
     tokens = [uuid.uuid4().hex for _ in questions]
     rows = [
-        {"key": each.key, "model": each.model, "used_at": now, **_hold(each, token, now)}
+        (each.key, each.model, 0, 0, now, token, now + HOLD_SECONDS, each.batch_id, each.batch_holder)
         for each, token in zip(questions, tokens, strict=True)
     ]
     # In the order of the keys, as all who lock several rows do: two who wait for each other would wait for ever.
-    insert_or_ignore(connection, ModelAnswer, *sorted(rows, key=lambda row: str(row["key"])))
+    _execute(connection, _CLAIM, sorted(rows, key=itemgetter(0)))
     return tokens
 
 
 def _write(connection: Connection, made: Iterable[MadeCall], now: float) -> None:
-    rows, kept, given_back = [], [], []
+    calls, kept, given_back = [], [], []
+    moment = moment_for(connection.dialect.name)
     for each in made:
-        rows.append(row_of(each.call))
+        row = row_of(each.call)
+        calls.append(_CALL.parameters({**row, "created_at": moment(row["created_at"])}))
         if each.answer is None:
-            given_back.append({"of_key": each.turn.key, "of_holder": each.turn.token})
+            given_back.append((None, None, each.turn.key, each.turn.token))
         else:
             # It is paid for, so it is kept even after losing the turn.
-            kept.append({"of_key": each.turn.key, **each.answer.__dict__, "answered_at": now, "used_at": now})
-    if rows:
-        connection.execute(insert(ModelCall), rows)
-    if kept:
-        connection.execute(_KEEP, kept)
-    if given_back:
-        connection.execute(_GIVE_BACK, given_back)
+            answer = each.answer
+            kept.append((answer.output, answer.tokens_in, answer.tokens_out, now, now, None, None, each.turn.key))
+    _execute(connection, _CALL, calls)
+    _execute(connection, _KEEP, kept)
+    _execute(connection, _GIVE_BACK, given_back)
 
 
 def _answers_and_turns(
@@ -111,10 +108,10 @@ def _answers_and_turns(
         return []
     rows: dict[str, Row[Any]] = {}
     for keys in blocks({each.key for each in questions}, 500):
-        rows |= {row.key: row for row in connection.execute(select(ModelAnswer).where(ModelAnswer.key.in_(keys)))}
+        rows |= {row.key: row for row in _select(connection, _ANSWERS, keys)}
     pauses = _pauses(connection, {each.limit_key for each in questions if each.limit_key}, now)
     found: list[Answer | Turn | None] = []
-    taken: dict[str, dict[str, object]] = {}
+    taken: dict[str, Parameters] = {}
     for each, token in zip(questions, tokens, strict=True):
         row = rows.get(each.key)
         if row is None or each.key in taken:
@@ -127,22 +124,34 @@ def _answers_and_turns(
             is_held = row.holder not in (None, token) and row.held_until > now and not inherited
             found.append(None if is_held else Turn(each.key, token, pauses.get(each.limit_key or "", 0.0)))
             if not is_held and row.holder != token:
-                taken[each.key] = {"of_key": each.key, **_hold(each, token, now)}
-    if taken:
-        connection.execute(_TAKE, list(taken.values()))
+                taken[each.key] = (token, now + HOLD_SECONDS, each.batch_id, each.batch_holder, each.key)
+    _execute(connection, _TAKE, list(taken.values()))
     return found
 
 
 def _pauses(connection: Connection, keys: Iterable[str], now: float) -> dict[str, float]:
-    query = select(ModelLimit.key, ModelLimit.paused_until).where(ModelLimit.key.in_(list(keys)), ModelLimit.paused_until > now)
-    return {row.key: row.paused_until - now for row in connection.execute(query)}
+    limits = [row for some in blocks(keys, 500) for row in _select(connection, _LIMITS, some)]
+    return {row.key: row.paused_until - now for row in limits if row.paused_until > now}
 
 
-_OF_KEY = update(ModelAnswer).where(ModelAnswer.key == bindparam("of_key"))
-_KEEP = _OF_KEY.values(
-    **{name: bindparam(name) for name in ("output", "tokens_in", "tokens_out", "answered_at", "used_at")},
-    holder=None,
-    held_until=None,
+# Spelled for the driver: they are executed twice a call, and SQLAlchemy's own would take longer than what they do.
+_CLAIM = insert_or_ignore(
+    ModelAnswer, ("key", "model", "tokens_in", "tokens_out", "used_at", "holder", "held_until", "batch_id", "batch_holder")
 )
-_GIVE_BACK = _OF_KEY.where(ModelAnswer.holder == bindparam("of_holder")).values(holder=None, held_until=None)
-_TAKE = _OF_KEY.values(**{name: bindparam(name) for name in ("holder", "held_until", "batch_id", "batch_holder")})
+_CALL = insert(ModelCall, tuple(column.name for column in ModelCall.__table__.columns))
+_KEEP = update(ModelAnswer, ("output", "tokens_in", "tokens_out", "answered_at", "used_at", "holder", "held_until"), ("key",))
+_GIVE_BACK = update(ModelAnswer, ("holder", "held_until"), ("key", "holder"))
+_TAKE = update(ModelAnswer, ("holder", "held_until", "batch_id", "batch_holder"), ("key",))
+_ANSWERS = "SELECT * FROM knowledge_model_answer WHERE key IN"
+_LIMITS = "SELECT * FROM knowledge_model_limit WHERE key IN"
+
+
+def _execute(connection: Connection, statement: Statement, rows: list[Parameters]) -> None:
+    if rows:
+        connection.exec_driver_sql(statement.for_driver(connection.dialect.name), rows)
+
+
+def _select(connection: Connection, query: str, keys: Sequence[str]) -> Iterable[Row[Any]]:
+    marks = ", ".join("?" * len(keys))
+    statement = Statement(f"{query} ({marks})", ())
+    return connection.exec_driver_sql(statement.for_driver(connection.dialect.name), tuple(keys))

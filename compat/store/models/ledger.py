@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, exists, func, insert, select
 from sqlalchemy.orm import aliased
@@ -171,7 +171,7 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
-def row_of(call: Call) -> dict[str, object]:
+def row_of(call: Call) -> dict[str, Any]:
     """Return the row of a call, with what a database can store of its texts."""
     kept = replace(call, error=_storable(call.error), reply=_storable(call.reply), created_at=call.created_at or utc_now())
     return {"id": new_id("knowledge_model_call"), **kept.__dict__}

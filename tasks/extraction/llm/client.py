@@ -63,6 +63,8 @@ class Client:
         """Raise InvalidInputError if there is no such provider, or it can't be used."""
         self._endpoint = endpoint
         self._model = _model(endpoint)
+        # Made below with a client of ours, which speaks OpenAI's protocol or Anthropic's.
+        self._is_ours = endpoint.provider in _OWN_KEY or endpoint.base_url is not None
         self.model_id = endpoint.model_id
         self.provider = endpoint.provider
         self.model_name = endpoint.model_name
@@ -101,13 +103,20 @@ class Client:
         from pydantic_ai.tools import ToolDefinition
 
         endpoint = self._endpoint
-        # The client's retries would be a second owner's: none. Anthropic streams without max_tokens.
-        settings = ModelSettings(
-            max_retries=0, max_tokens=endpoint.max_tokens, timeout=endpoint.timeout, cache={"messages": False}
-        )
+        # Anthropic streams without max_tokens.
+        settings = ModelSettings(max_tokens=endpoint.max_tokens, timeout=endpoint.timeout, cache={"messages": False})
+        if not self._is_ours:
+            # The client's retries would be a second owner's: none. Ours has none; the setting would copy it at every call.
+            settings["max_retries"] = 0
         if endpoint.temperature is not None:
             settings["temperature"] = endpoint.temperature
-        if self._model.profile.get("supports_json_schema_output") and self.provider != "anthropic":
+        if self._is_ours and self.provider != "anthropic":
+            # The SDK checks and copies a schema field by field at every call, which takes longer than sending it; what is
+            # extra to the body it sends as it is.
+            answer = {"name": "answer", "schema": request.schema.value, "strict": False}
+            settings["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": answer}}
+            parameters = ModelRequestParameters()
+        elif self._model.profile.get("supports_json_schema_output") and self.provider != "anthropic":
             output = OutputObjectDefinition(json_schema=request.schema.value, name="answer", strict=False)
             parameters = ModelRequestParameters(output_mode="native", allow_text_output=True, output_object=output)
         else:

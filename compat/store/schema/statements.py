@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from compat.store.schema import Base
+from compat.store.schema.base import Base
 
 Parameters = tuple[Any, ...]
 
