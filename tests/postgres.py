@@ -6,12 +6,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from select import select
 
 import sqlalchemy
 
@@ -90,3 +92,37 @@ def cluster(programs: Path, durable: bool = False) -> Iterator[Cluster]:
                 stop()
     finally:
         shutil.rmtree(folder)
+
+
+class Relay:
+    """A way to PostgreSQL that loses the answer to a commit once it is asked to."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.loses_answer = False
+        self._address = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                threading.Thread(target=self._carry, args=(client, socket.create_connection(self._address)), daemon=True).start()
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        # An end that goes away ends the other.
+        with client, server, suppress(OSError):
+            while True:
+                for ready in select([client, server], [], [])[0]:
+                    data = ready.recv(65536)
+                    (server if ready is client else client).sendall(data)
+                    if not data:
+                        return
+                    if ready is client and self.loses_answer and b"COMMIT\0" in data:
+                        self.loses_answer = False
+                        server.recv(65536)
+                        return

@@ -46,6 +46,12 @@ RUN = Statement(
     ("next_sequence", *COUNTS, "batch_id", "holder_token"),
 )
 COUNTED = update(BatchExecution, (*COUNTS, "updated_at"), ("id",))
+# Whether an outcome is stored to the moment of its end.
+STORED = Statement(
+    "SELECT 1 FROM knowledge_document_outcome WHERE outcome = ? AND attempts = ? AND started_at = ? AND ended_at = ?"
+    " AND batch_id = ? AND document_id = ?",
+    ("outcome", "attempts", "started_at", "ended_at", "batch_id", "document_id"),
+)
 
 
 @dataclass(eq=False)
@@ -144,6 +150,8 @@ class Commits:
             else:
                 try:
                     self._alone(entry)
+                except _StoredError:
+                    log.info("batch %s: an outcome was committed though the database's answer was lost", self._claim.batch_id)
                 except StoreUnavailableError as error:
                     entry.error = away = error
                 except Exception as error:
@@ -206,7 +214,8 @@ class Commits:
         for row in write.rows:
             changed = self._execute(connection, write.statement, row)
             if write.guarded and changed.rowcount != 1:
-                raise LeaseLostError(self._claim.batch_id)
+                is_stored = self._execute(connection, STORED, (*row[:4], *row[-2:])).first() is not None
+                raise _StoredError if is_stored else LeaseLostError(self._claim.batch_id)
 
     def _execute(self, connection: Connection, statement: Statement, parameters: Parameters) -> Any:
         return connection.exec_driver_sql(statement.for_driver(self._database.dialect), parameters)
@@ -234,6 +243,10 @@ def _outcomes_written(entries: list[Entry]) -> None:
     for entry in entries:
         if entry.succeeds:
             fault_point("outcome-written")
+
+
+class _StoredError(Exception):
+    """The entry is stored already: the transaction before was committed, and its answer was lost with the connection."""
 
 
 class _CancelledError(Exception):

@@ -59,7 +59,11 @@ def transaction(database: Database) -> Iterator[DriverTransaction]:
         writes.check()
         connection.commit()
     except BaseException:
-        connection.rollback()
+        try:
+            connection.rollback()
+        except Exception:
+            # The connection is lost: no further transaction gets it, and the first error is the one to tell.
+            connection.invalidate()
         raise
     finally:
         connection.close()

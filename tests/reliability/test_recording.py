@@ -9,12 +9,12 @@ from typing import Any
 import processes
 import pytest
 from plain import PlainWriter
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 import faults
 import legacy.orchestrator
 import postgres
-from compat.contracts import BatchParams, ExtractionResult, PipelineConfig
+from compat.contracts import BatchParams, DocumentCompleted, DocumentFailed, ExtractionResult, PipelineConfig
 from compat.errors import BatchInfrastructureError, UnkeepableDataError
 from compat.modes import Decision, Mode
 from compat.recording import commits, recorder
@@ -348,4 +348,30 @@ def test_a_database_that_stays_locked_is_waited_for_once_more_and_not_once_an_at
                 writing.work(each, faults.ScriptedExtractor())
     # SQLite may give up a little before its time, and another is tried then.
     assert len(tried) <= 2
+    store.database.engine.dispose()
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("script", [{}, {"fail": 9}], ids=["succeeds", "fails"])
+def test_a_commit_whose_answer_is_lost_is_no_lost_lease_and_counts_once(upgraded_postgres_database: str, script: Any) -> None:
+    url = make_url(upgraded_postgres_database)
+    relay = postgres.Relay(str(url.host), int(url.port or 0))
+    store = Store(Database(url.set(port=relay.port).render_as_string(hide_password=False)))
+
+    class Loses(faults.ScriptedExtractor):
+        def run(self, text: str, ontology_content: str, config: PipelineConfig) -> ExtractionResult:
+            relay.loses_answer |= config.document_id == "b"
+            return super().run(text, ontology_content, config)
+
+    documents = [faults.document("a"), faults.document("b", **script), faults.document("c")]
+    with Recorder(store, start(store, params(documents, concurrency=1, maxRetries=0, failurePolicy="retry-failed"))) as writing:
+        legacy.orchestrator.run(writing, Loses())
+    relay.close()
+    batch, failed = store.batch("b"), int(bool(script))
+    assert not relay.loses_answer
+    assert (batch.status, batch.completed_documents, batch.failed_documents) == ("completed", 3 - failed, failed)
+    ends = [
+        event for _, event in events.stored_events(store.database, "b") if isinstance(event, DocumentCompleted | DocumentFailed)
+    ]
+    assert [event.document_id for event in ends] == ["a", "b", "c"]
     store.database.engine.dispose()
