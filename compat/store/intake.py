@@ -1,5 +1,6 @@
 """A request as rows: the batch, its documents and its ontologies, written in one go and read again a few at a time."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Protocol
@@ -57,13 +58,19 @@ class Rerun:
 
 def params_hash(params: Request) -> str:
     """Return a hash of all of a request but its batch id: organization, ontology, config, and every document in order."""
-    parts = [params.organization_id, params.ontology_id, params.config.model_dump_json()]
+    digest = hashlib.sha256()
+    for number, part in enumerate(_parts(params)):
+        digest.update((content_hash(part) if number == 0 else "\n" + content_hash(part)).encode())
+    return digest.hexdigest()
+
+
+def _parts(params: Request) -> Iterator[str]:
+    yield from (params.organization_id, params.ontology_id, params.config.model_dump_json())
     ontologies: dict[str, str] = {}
     for document in params.documents:
         if document.ontology_content not in ontologies:
             ontologies[document.ontology_content] = content_hash(document.ontology_content)
-        parts += [document.document_id, content_hash(document.text), ontologies[document.ontology_content]]
-    return content_hash("\n".join(content_hash(part) for part in parts))
+        yield from (document.document_id, content_hash(document.text), ontologies[document.ontology_content])
 
 
 def insert_batch(connection: Connection, params: Request, batch_id: str, execution_id: str, mode: str) -> None:

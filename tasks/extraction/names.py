@@ -8,6 +8,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from compat.contracts import NamedEntity
 
 # How many names are in memory before they are written to the database.
@@ -17,7 +19,7 @@ _COLUMNS = "id, text, entities, confidence, known"
 _SCHEMA = """
 PRAGMA cache_size = -8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
 CREATE TABLE name (
-  id INTEGER PRIMARY KEY, text TEXT UNIQUE, numbers TEXT, entities INTEGER, confidence REAL, known TEXT
+  id INTEGER PRIMARY KEY, text TEXT, numbers TEXT, entities INTEGER, confidence REAL, known TEXT
 )
 """
 
@@ -120,6 +122,7 @@ class Names:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(_SCHEMA)
         self._met: dict[str, Name] = {}
+        self._numbers = _Numbers()
         self._size = 0
 
     def __len__(self) -> int:
@@ -145,9 +148,11 @@ class Names:
         return count
 
     def _write(self) -> None:
+        found = [(name, *self._find(name.text)) for name in self._met.values()]
+        new = [name.text for name, _, met in found if met is None]
+        self._numbers.add(new, self._size)
         self._database.execute("BEGIN")
-        for name in self._met.values():
-            number, met = self._find(name.text)
+        for name, number, met in found:
             if met is not None:
                 met.add_name(name)
                 name = met
@@ -161,8 +166,11 @@ class Names:
         self._met = {}
 
     def _find(self, text: str) -> tuple[int, Name | None]:
-        row = self._database.execute(f"SELECT {_COLUMNS} FROM name WHERE text = ?", (text,)).fetchone()  # noqa: S608
-        return (row[0], Name.of_row(row[1:])) if row else (-1, None)
+        for number in self._numbers.of(text):
+            row = self._database.execute(f"SELECT {_COLUMNS} FROM name WHERE id = ?", (number,)).fetchone()  # noqa: S608
+            if row[1] == text:
+                return row[0], Name.of_row(row[1:])
+        return -1, None
 
     def find(self, text: str) -> tuple[int, Name] | None:
         """Return the number of a name and what is known of it, or None."""
@@ -187,3 +195,32 @@ class Names:
         )
         for _, group in groupby(rows, key=itemgetter(0, 1)):
             yield ((number, text) for _, _, number, text in group)
+
+
+class _Numbers:
+    """The numbers of names by a hash of their text, in 16 bytes a name.
+
+    An index of the texts themselves outgrows a database's cache, and each new name then reads and writes a page of it.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = np.empty(0, dtype=np.int64)
+        self._numbers = np.empty(0, dtype=np.int64)
+
+    def of(self, text: str) -> list[int]:
+        """Return the numbers that the text may have; two texts of one hash are rare."""
+        wanted = hash(text)
+        place = int(self._hashes.searchsorted(wanted))
+        found = []
+        while place < len(self._hashes) and self._hashes[place] == wanted:
+            found.append(int(self._numbers[place]))
+            place += 1
+        return found
+
+    def add(self, texts: Sequence[str], first: int) -> None:
+        """Number new texts from ``first`` on."""
+        hashes = np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
+        order = hashes.argsort(kind="stable")
+        places = self._hashes.searchsorted(hashes[order])
+        self._hashes = np.insert(self._hashes, places, hashes[order])
+        self._numbers = np.insert(self._numbers, places, order + first)
