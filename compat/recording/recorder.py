@@ -261,6 +261,7 @@ class Recorder:
             return self._attempts.failed(begun, StoredError.of(error), _milliseconds(clock))
         finally:
             CURRENT.reset(token)
+            self._progress_at.pop(begun.document_id, None)
         fault_point("extracted")
         return self._attempts.succeeded(begun, extraction, _milliseconds(clock), place)
 

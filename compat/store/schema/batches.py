@@ -114,7 +114,6 @@ class CanonicalMember(Base):
     document_id: Mapped[str] = mapped_column(primary_key=True)
     entity_id: Mapped[str] = mapped_column(primary_key=True)
     canonical_id: Mapped[str]
-    __table_args__ = (Index("ix_knowledge_canonical_member_canonical", "batch_id", "canonical_id"),)
 
 
 class BatchEventRow(Base):
