@@ -1,9 +1,11 @@
 """Documents on their way into a batch: checked one by one, readable in order more than once, few of them in memory."""
 
 import json
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -84,17 +86,18 @@ class Documents:
         self.ontology_content = ontology_content
         self._file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 -- lives as long as this does
         self._count = 0
-        places: dict[str, str] = {}
-        for row in rows:
-            document = _checked(row)
-            place = places.setdefault(document.document_id, row.where)
-            if place != row.where:
-                advice = (
-                    f"documentId {document.document_id!r} is used twice, first at {place}; give every document an id of its own"
-                )
-                raise invalid(row.where, document.document_id, advice)
-            self._file.write(json.dumps([document.document_id, document.text]).encode() + b"\n")
-            self._count += 1
+        with closing(_Places()) as places:
+            for row in rows:
+                document = _checked(row)
+                place = places.first(document.document_id, row.where)
+                if place != row.where:
+                    advice = (
+                        f"documentId {document.document_id!r} is used twice, first at {place};"
+                        " give every document an id of its own"
+                    )
+                    raise invalid(row.where, document.document_id, advice)
+                self._file.write(json.dumps([document.document_id, document.text]).encode() + b"\n")
+                self._count += 1
 
     def __len__(self) -> int:
         return self._count
@@ -143,6 +146,29 @@ class Documents:
             }
         )
         return StreamedParams(params.batch_id, params.organization_id, params.ontology_id, self, params.config)
+
+
+class _Places:
+    """Where each document id was met first, in a temporary database: ids needn't fit into memory."""
+
+    def __init__(self) -> None:
+        # Without a name SQLite removes its file by itself. A source may be read in another thread than it is begun in.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE place (id TEXT PRIMARY KEY, place BLOB) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def first(self, document_id: str, place: str) -> str:
+        """Return where the id was met first, which is this place if it is new."""
+        # As bytes: a file's name may be no Unicode text.
+        row = (document_id, place.encode("utf-8", "surrogatepass"))
+        if self._database.execute("INSERT OR IGNORE INTO place VALUES (?, ?)", row).rowcount:
+            return place
+        found: bytes = self._database.execute("SELECT place FROM place WHERE id = ?", row[:1]).fetchone()[0]
+        return found.decode("utf-8", "surrogatepass")
+
+    def close(self) -> None:
+        self._database.close()
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ class _Numbers:
         return found
 
     def add(self, texts: Sequence[str], first: int) -> None:
-        """Number new texts from ``first`` on."""
+        """Give new texts numbers from ``first`` on."""
         hashes = np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
         order = hashes.argsort(kind="stable")
         places = self._hashes.searchsorted(hashes[order])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz, process
 
 from compat.contracts import Entity
-from tasks.extraction import Resolution, resolve
+from tasks.extraction import Resolution, names, resolve
 from tasks.extraction.names import numbers_in
 
 PREFIXES = """
@@ -231,6 +231,14 @@ def test_confidence_is_the_highest_and_entities_are_counted() -> None:
 def test_entities_come_in_the_order_of_their_first_mention() -> None:
     found = merged(entity("a", "Torsay"), entity("b", "Kelder Haven"), entity("c", "Torsay"), entity("d", "Aldery"))
     assert [each.name for each in found.entities] == ["Torsay", "Kelder Haven", "Aldery"]
+
+
+def test_names_written_in_several_parts_are_counted_once_even_if_all_have_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    entities = [entity(str(number), f"{number % 7} ships", "T", f"U{number % 3}") for number in range(50)]
+    at_once = list(resolve(entities).entities)
+    monkeypatch.setattr(names, "_KEPT", 3)
+    monkeypatch.setattr(names, "hash", lambda _: 1, raising=False)
+    assert list(resolve(entities).entities) == at_once
 
 
 def test_nothing_in_gives_nothing_out() -> None:
