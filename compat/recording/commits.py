@@ -37,6 +37,9 @@ COPIES = 1_000
 # Seconds after which a thread that waits for its commit looks by itself: the one that was to write next may have died.
 LOOK_SECONDS = 1.0
 
+# Rows after which SQLite's log is copied into its file: some 4,000 pages, 16 MB. A page that many attempts change is copied once.
+CHECKPOINT_ROWS = 2_000
+
 # Who holds the batch, whether it is to end, the events' numbers and the counts, in one statement; it locks the run's row.
 RUN = Statement(
     "UPDATE knowledge_batch_run SET next_sequence = next_sequence + ?, completed_documents = completed_documents + ?,"
@@ -89,6 +92,8 @@ class Commits:
         self._moment = moment_for(store.database.dialect)
         # Finished documents from one copy of the counts to the next.
         self._step = 0
+        # Rows written since the last checkpoint.
+        self._rows = 0
 
     def add(self, *entries: Entry) -> None:
         """Queue entries, of which no transaction has one without the next. Whichever thread opens the next one writes them."""
@@ -114,13 +119,34 @@ class Commits:
             try:
                 self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
             finally:
-                self._writing.release()
-                # Asked behind the release: whoever came before it found the lock taken and sleeps.
-                with suppress(IndexError):
-                    self._waiting[0].woken.put(None)
+                self._let_go()
+            if self._rows >= CHECKPOINT_ROWS:
+                self._rows = 0
+                self._checkpoint()
         if entry.error is not None:
             raise entry.error
         return not entry.refused
+
+    def _let_go(self) -> None:
+        self._writing.release()
+        # Asked behind the release: whoever came before it found the lock taken and sleeps.
+        with suppress(IndexError):
+            self._waiting[0].woken.put(None)
+
+    def _checkpoint(self) -> None:
+        """Copy SQLite's log into its file: most of it while the other threads write, and then the little that they wrote.
+
+        It takes tens of milliseconds. SQLite's own comes within a commit, and all threads would wait for it.
+        """
+        try:
+            self._database.checkpoint()
+            self._writing.acquire()
+            try:
+                self._database.checkpoint()
+            finally:
+                self._let_go()
+        except StoreUnavailableError:
+            log.debug("batch %s: the log was not copied", self._claim.batch_id, exc_info=True)
 
     def _write(self, entries: list[Entry]) -> None:
         try:
@@ -175,6 +201,7 @@ class Commits:
             cancelled, next_sequence, *now = run
             if cancelled is not None and any(entry.begins for entry in entries):
                 raise _CancelledError
+            self._rows += sum(map(len, grouped.values()))
             for statement, rows in grouped.items():
                 writes.write(statement, rows, each_changes_one=statement in guarded)
             if self._is_due(now, counts):

@@ -330,6 +330,29 @@ def test_where_an_end_is_refused_the_next_document_does_not_begin_before_its_tur
     assert store.batch("b").completed_documents == 3
 
 
+@pytest.mark.usefixtures("environment")
+def test_sqlites_log_is_copied_while_others_write_and_only_the_rest_of_it_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.from_settings()
+    copies: list[bool] = []
+    checkpoint = Database.checkpoint
+
+    def noted(self: Database) -> None:
+        copies.append(writing._attempts._commits._writing.locked())
+        checkpoint(self)
+
+    monkeypatch.setattr(Database, "checkpoint", noted)
+    monkeypatch.setattr(commits, "CHECKPOINT_ROWS", 1)
+    with Recorder(store, start(store, params([faults.document("d0")]))) as writing:
+        writing.begin()
+        assert writing.attempt("d0", faults.ScriptedExtractor()) == "succeeded"
+    # Behind the beginning, and behind the end.
+    assert copies == [False, True] * 2
+    if store.database.dialect == "sqlite":
+        with store.database.read() as connection:
+            _, log, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+        assert log == copied
+
+
 def test_a_database_that_stays_locked_is_waited_for_once_more_and_not_once_an_attempt(
     tmp_path: Any, environment: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,7 @@ def main() -> None:
     url = store.database.engine.url
     if store.database.dialect == "sqlite":
         connection: Any = sqlite3.connect(str(url.database), isolation_level=None)
-        # As the store has it.
+        # As the store has it; its log is copied as often as by the recorder.
         for pragma in ("journal_mode = wal", "synchronous = normal", "wal_autocheckpoint = 4000", "foreign_keys = on"):
             connection.execute(f"PRAGMA {pragma}")
     else:
