@@ -331,7 +331,7 @@ def test_where_an_end_is_refused_the_next_document_does_not_begin_before_its_tur
 
 
 @pytest.mark.usefixtures("environment")
-def test_sqlites_log_is_copied_while_others_write_and_only_the_rest_of_it_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sqlites_log_is_copied_while_others_write_and_only_its_rest_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.from_settings()
     copies: list[bool] = []
     checkpoint = Database.checkpoint
