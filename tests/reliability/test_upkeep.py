@@ -236,7 +236,7 @@ def plain(url: str) -> str:
 
 # What the last revision brought to the code: lines that the version before has not.
 LAST = {
-    # An index less: the code before it runs on either schema.
+    # Other indexes: the code before them runs on either schema.
     "compat/store/migrations/__init__.py": [f', "{migrations.HEAD}"'],
 }
 

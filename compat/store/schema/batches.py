@@ -89,6 +89,8 @@ class DocumentOutcome(Base):
     error_message: Mapped[str | None]
     error_terminal: Mapped[bool | None]
     error_args: Mapped[list[Any] | None]
+    # Outcomes are read in the request's order, a block at a time.
+    __table_args__ = (Index("ix_knowledge_document_outcome_position", "batch_id", "position"),)
 
 
 class CanonicalRow(Base):
