@@ -43,7 +43,7 @@ def start(program: str, *arguments: str, request: str = "", **variables: str) ->
     return child
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.01) -> float:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.03) -> float:
     """Waits for a condition, looking every ``pause`` seconds, and returns how long that took. Fails after ``seconds``."""
     began = time.monotonic()
     while not condition():
@@ -92,7 +92,10 @@ def prefect_server(folder: Path) -> Iterator[tuple[str, Callable[[int], None]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder.mkdir(parents=True, exist_ok=True)
+    from flows.engine.template import begin_with_template
+
+    # Where one is at hand: migrations are most of a first start.
+    begin_with_template(folder / "prefect.db")
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
@@ -107,7 +110,7 @@ def prefect_server(folder: Path) -> Iterator[tuple[str, Callable[[int], None]]]:
     def healthy() -> bool:
         assert server.poll() is None, (folder / "server.log").read_text()
         try:
-            return httpx.get(f"{url}/health", timeout=1).status_code == 200
+            return client.get(f"{url}/health", timeout=1).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -115,7 +118,8 @@ def prefect_server(folder: Path) -> Iterator[tuple[str, Callable[[int], None]]]:
         os.killpg(server.pid, number)
 
     try:
-        wait_until(healthy)
+        with httpx.Client() as client:
+            wait_until(healthy, pause=0.1)
         yield url, send
     finally:
         if server.poll() is None:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 import brokenprefect
 import faults
 import flows
-from compat.contracts import BatchResult, Extractor
+from compat.contracts import BatchResult
 from compat.errors import BatchInfrastructureError
 from compat.recording.recorder import Outcome, Recorder, Started
 from compat.store import Store
@@ -177,11 +177,11 @@ def test_a_crashed_task_run_rolls_back_and_only_what_is_missing_is_done(environm
 
     work = Recorder.work
 
-    def crash_in_prefect(recorder: Recorder, started: Started | Outcome, extractor: Extractor) -> Outcome:
+    def crash_in_prefect(recorder: Recorder, started: Started | Outcome, *rest: Any) -> Outcome:
         # In a way that no except clause for errors sees. What an extractor raises is its document's failure, so not there.
         if TaskRunContext.get() is not None and isinstance(started, Started) and started.document_id == "b":
             raise SystemExit("the task runner is broken")
-        return work(recorder, started, extractor)
+        return work(recorder, started, *rest)
 
     environment.setattr(Recorder, "work", crash_in_prefect)
     documents = [faults.document(name) for name in "abc"]
