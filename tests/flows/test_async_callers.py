@@ -10,7 +10,6 @@ import pytest
 
 import faults
 import flows
-from compat.contracts import Extractor
 from compat.errors import InvalidInputError
 from compat.recording.recorder import Outcome, Recorder, Started
 from compat.store import Store
@@ -102,10 +101,10 @@ def test_a_sync_call_within_a_loop_warns_of_nothing_and_a_rollback_says_why(
 
     work = Recorder.work
 
-    def crash_in_prefect(recorder: Recorder, started: Started | Outcome, extractor: Extractor) -> Outcome:
+    def crash_in_prefect(recorder: Recorder, started: Started | Outcome, *rest: Any) -> Outcome:
         if crashes and TaskRunContext.get() is not None:
             raise SystemExit("the task runner is broken")
-        return work(recorder, started, extractor)
+        return work(recorder, started, *rest)
 
     environment.setattr(Recorder, "work", crash_in_prefect)
 
