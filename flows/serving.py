@@ -38,7 +38,6 @@ def serve(context: BatchContext, claim: Claim) -> None:
                 _note_flow_run(context, claim)
                 _publish_rollback(context.store, claim.batch_id)
                 _run_legacy(context, claim)
-        if failure is not None or claim.mode == Mode.ENGINE:
             watch.check_engine_batch(context.store, claim.batch_id)
         if claim.mode == Mode.SHADOW:
             submission.request(context.store, claim.batch_id, claim.generation)
@@ -80,7 +79,8 @@ def _run_engine(context: BatchContext, claim: Claim) -> Exception | None:
             embedded.start_ahead()
         from flows.engine import batch_flow
 
-        batch_flow.run(context, claim)
+        # Checked while Prefect is told of the batch's end; one that isn't over yet is checked when legacy has ended it.
+        batch_flow.run(context, claim, at_the_end=lambda: watch.check_engine_batch(context.store, claim.batch_id))
     except (LeaseLostError, BatchInfrastructureError):
         # Another run has the batch, or the store is away: legacy couldn't go on either.
         raise

@@ -113,7 +113,7 @@ class ExtractionStats(Payload):
     clustering_enabled: bool = False
     # Of extractors behind a model alone, and left out by all others: what was dropped by reason, and the chunks that were read
     # with a part of the ontology.
-    dropped: dict[str, int] = Field({}, exclude_if=lambda value: not value)
+    dropped: dict[str, int] = Field(default_factory=dict, exclude_if=lambda value: not value)
     ontology_excerpts: int = Field(0, exclude_if=lambda value: not value)
 
 

@@ -10,7 +10,6 @@ from threading import Event, Thread
 from typing import Any
 
 from prefect import flow, tags
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.events.worker import EventsWorker
@@ -98,10 +97,11 @@ class EngineError(Exception):
     """The engine's machinery failed: a task run crashed, or ended without an outcome for its documents."""
 
 
-def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None:
+def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False, at_the_end: Callable[[], None] = lambda: None) -> None:
     """Work through what is missing of a batch in Prefect, in this process, and end it.
 
-    Raises if Prefect or the flow itself fails. The batch hasn't ended then, and its rows say how far it is.
+    ``at_the_end`` is called where the flow's body has ended, in whatever way, while Prefect is told so. Raises if Prefect or the
+    flow itself fails. The batch hasn't ended then, and its rows say how far it is.
     """
     # Any: the runner's futures are a subtype of those that Flow asks for, and its type is invariant.
     threads: Any = ThreadPoolTaskRunner(claim.config.concurrency)
@@ -117,7 +117,7 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
     with temporary_settings({**in_process(api_seconds), **server}), tags("knowledge-batch"), STOPS.taken():
         try:
             check_api(api_seconds)
-            failure = _until_the_end(lambda: engine(claim.batch_id, return_state=True), end)
+            failure = _until_the_end(lambda: engine(claim.batch_id, return_state=True), end, at_the_end)
         except Exception as error:
             # Prefect itself failed, perhaps after the batch had ended as it should.
             failure = error
@@ -135,7 +135,7 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False) -> None
         raise failure if isinstance(failure, Exception) else EngineError("the flow run ended and the batch did not")
 
 
-def _until_the_end(engine: Callable[[], State[Any]], end: End) -> object:
+def _until_the_end(engine: Callable[[], State[Any]], end: End, at_the_end: Callable[[], None]) -> object:
     """Run the flow and return its result or error. A Prefect that is silent by its end is left alone after END_SECONDS."""
     results: SimpleQueue[object] = SimpleQueue()
     left_behind = Event()
@@ -156,6 +156,7 @@ def _until_the_end(engine: Callable[[], State[Any]], end: End) -> object:
     # A thread of its own, which may be left behind: Prefect's calls can't be cut short.
     Thread(target=copy_context().run, args=(call,), name="flow run", daemon=True).start()
     end.reached.wait()
+    at_the_end()
     try:
         result = results.get(timeout=END_SECONDS)
     except Empty:
@@ -203,8 +204,7 @@ def publish_rollback(store: Store, batch_id: str) -> None:
 
 def check_api(seconds: float) -> None:
     """Raise PrefectUnavailableError if Prefect's API refuses or is silent for so long, before a flow run waits for it."""
-    once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
-    with once, get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client:
+    with publishing.impatient_client(seconds) as client:
         refusal = client.api_healthcheck()
     if refusal is not None:
         raise PrefectUnavailableError(str(client.api_url), f"{type(refusal).__name__}: {refusal}")

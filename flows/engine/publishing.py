@@ -7,19 +7,28 @@ reads the store and writes to Prefect, stops at the first refusal, and is waited
 import json
 import logging
 import shlex
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from functools import cache
 from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
+import certifi
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
 from compat.contracts import (
     BatchCompleted,
@@ -52,6 +61,25 @@ MOST_PICTURED = 500
 
 # Whether a flow run further out publishes this context's batch already.
 _PUBLISHED: ContextVar[bool] = ContextVar("published", default=False)
+
+
+@contextmanager
+def impatient_client(seconds: float) -> Iterator[SyncPrefectClient]:
+    """Open a client that tries each call once, for so long. Certificates are read once a process, not at every client."""
+    tls = _tls(PREFECT_API_SSL_CERT_FILE.value(), PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value())
+    once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    with once, get_client(httpx_settings={"timeout": seconds, "verify": tls}, sync_client=True) as client:
+        yield client
+
+
+@cache
+def _tls(certificates: str | None, is_unverified: bool) -> ssl.SSLContext:
+    """Return what Prefect's settings say of TLS, as Prefect's own clients have it."""
+    tls = ssl.create_default_context(cafile=certificates or certifi.where())
+    if is_unverified:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return tls
 
 
 # --- What is published: pure ----------------------------------------------------------------------------------------------
@@ -232,8 +260,7 @@ class _Publisher:
 
     def work(self, left: Event) -> None:
         try:
-            once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
-            with once, get_client(httpx_settings={"timeout": CALL_SECONDS}, sync_client=True) as client:
+            with impatient_client(CALL_SECONDS) as client:
                 while not left.wait(TICK_SECONDS):
                     self._log_events()
                     self._publish_progress(client)
