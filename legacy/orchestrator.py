@@ -64,7 +64,7 @@ def _each(
 
     def work_on() -> Outcome | None:
         outcome = None
-        place = Place(recorder, in_order, lambda _: line.popleft() if line else None, line.appendleft)
+        place = Place(recorder.start, in_order, lambda _: line.popleft() if line else None, line.appendleft)
         try:
             for document_id, started in place:
                 outcome = work(document_id, started, place)

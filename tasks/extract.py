@@ -32,7 +32,7 @@ class LaneWork:
 def work_lane(work: LaneWork) -> None:
     """Try one document after another. Raise DocumentsUnfinishedError to be called again, DocumentsFailedError at the end."""
     lane, lanes, recorder = work.lane, work.lane.lanes, work.recorder
-    place = Place(recorder, lanes.in_order, partial(lanes.take, lane), partial(lanes.put_back, lane))
+    place = Place(recorder.start, lanes.in_order, partial(lanes.take, lane), partial(lanes.put_back, lane))
     for document_id, started in place:
         lanes.settle(lane, document_id, recorder.work(started, work.extractor, place))
     lanes.rest(lane)

@@ -16,10 +16,9 @@ from compat.ids import content_hash, derived_id, document_execution_id, extracti
 from compat.keepable import text_of
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
-from compat.recording.attempt import Outcome, Started
 from compat.recording.commits import Entry
 from compat.recording.output import Checked
-from compat.recording.place import Place
+from compat.recording.place import Outcome, Place, Started
 from compat.recording.rows import Begun, mention_id
 from compat.status import RowStatus
 from compat.store import Claim, Store, events

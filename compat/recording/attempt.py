@@ -2,7 +2,7 @@
 
 import logging
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -15,6 +15,7 @@ from compat.policy import RetryPolicy
 from compat.recording.commits import Commits, Entry
 from compat.recording.driver import read
 from compat.recording.output import Checked
+from compat.recording.place import Outcome, Place, Started
 from compat.recording.rows import Begun, Rows
 from compat.store import Claim, Store
 from compat.store.failures import infrastructure
@@ -22,12 +23,7 @@ from compat.store.schema import OntologyContent, WorkflowActivity
 from compat.store.schema.statements import Statement, moment_for
 from compat.stored_errors import StoredError
 
-if TYPE_CHECKING:
-    from compat.recording.place import Place
-
 log = logging.getLogger("knowledge_batch")
-
-Outcome = Literal["succeeded", "failed", "unfinished", "stopped"]
 
 # Documents read in one query: the one about to begin and those after it.
 AHEAD = 10
@@ -41,14 +37,6 @@ _DOCUMENTS = Statement(
     " ORDER BY d.position LIMIT ?",
     ("batch_id", "document_id", "batch_id", "document_id", "limit"),
 )
-
-
-class Started:
-    """An attempt whose beginning is queued to be written."""
-
-    def __init__(self, begun: Begun, entry: Entry) -> None:
-        self.begun = begun
-        self.entry = entry
 
 
 class AttemptWriter:
@@ -99,7 +87,7 @@ class AttemptWriter:
         with infrastructure(self.claim.batch_id, "batch_run_dispatch"):
             return started.begun if self._commits.wait(started.entry) else None
 
-    def succeeded(self, begun: Begun, result: Checked, duration_ms: int, place: "Place | None" = None) -> Outcome:
+    def succeeded(self, begun: Begun, result: Checked, duration_ms: int, place: Place | None = None) -> Outcome:
         """Write the attempt's result. One that the database refuses all the same is a failed attempt of its document.
 
         With a ``place`` its next document begins in the same transaction.

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
-from compat.recording.attempt import Outcome, Started
 from compat.recording.commits import Entry
+from compat.recording.rows import Begun
 
-if TYPE_CHECKING:
-    from compat.recording.recorder import Recorder
+Outcome = Literal["succeeded", "failed", "unfinished", "stopped"]
+
+
+@dataclass(frozen=True)
+class Started:
+    """An attempt whose beginning is queued to be written."""
+
+    begun: Begun
+    entry: Entry
 
 
 class Place:
@@ -20,7 +28,7 @@ class Place:
 
     def __init__(
         self,
-        recorder: "Recorder",
+        start: Callable[[str, Entry | None], Started | Outcome],
         in_order: AbstractContextManager[object],
         take: Callable[[bool], str | None],
         put_back: Callable[[str], None],
@@ -28,13 +36,13 @@ class Place:
         """Have documents from a line.
 
         Args:
-            recorder: Begins the documents.
+            start: Begins a document, in the transaction of the entry where there is one: ``Recorder.start``.
             in_order: Held over taking a document and beginning it: of two threads the one with the later document might be
                 sooner.
             take: Returns the line's next document, if there is one for this place; True where the one before is about to end.
             put_back: Takes a document back as the line's next: the one before didn't end as it was about to.
         """
-        self._recorder = recorder
+        self._start = start
         self._in_order = in_order
         self._take = take
         self._put_back = put_back
@@ -58,4 +66,4 @@ class Place:
     def _begun(self, end: Entry | None) -> tuple[str, Started | Outcome] | None:
         with self._in_order:
             document_id = self._take(end is not None)
-            return None if document_id is None else (document_id, self._recorder.start(document_id, end))
+            return None if document_id is None else (document_id, self._start(document_id, end))

@@ -32,11 +32,11 @@ from compat.fault_points import fault_point
 from compat.keepable import text_of
 from compat.policy import RetryPolicy, retry_policy
 from compat.recording import resolving
-from compat.recording.attempt import AttemptWriter, Outcome, Started
+from compat.recording.attempt import AttemptWriter
 from compat.recording.commits import Entry
 from compat.recording.lease import Lease, StopRequest
 from compat.recording.output import checked
-from compat.recording.place import Place
+from compat.recording.place import Outcome, Place, Started
 from compat.recording.rows import Begun
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
