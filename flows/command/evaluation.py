@@ -233,9 +233,6 @@ def train(
     ontology: Annotated[str, typer.Option(metavar="FILE", help="The ontology; the model is for this text of it alone.")],
     rows: Annotated[list[str], typer.Option(metavar="FILE", help="JSON lines {text, triples}; give it again for further files.")],
     output: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where the model goes.")],
-    coreference: Annotated[
-        bool, typer.Option("--coreference", help="Let he, she and it stand for the subject of a text's first sentence.")
-    ] = False,
 ) -> None:
     """Train a model of the linear extractor on texts whose triples people wrote down (extra train)."""
     if find_spec("sklearn") is None:
@@ -250,8 +247,8 @@ def train(
     unknown = unknown_relations(texts, {each.label for each in parse_ontology(content).properties})
     if unknown:
         note(f"relations that are no label of the ontology's properties are not learned: {', '.join(map(repr, unknown[:10]))}")
-    model = training.train(content, texts, coreference)
+    model = training.train(content, texts)
     with writing("--output", output):
-        size = model.write(output)
+        model.write(output)
     learned = f"{len(model.relations)} relations from {len(texts)} texts"
-    note(f"{output}: {learned}, {size / 2**20:.1f} MiB; use it with --extractor linear --model {output}")
+    note(f"{output}: {learned}, {output.stat().st_size / 2**20:.1f} MiB; use it with --extractor linear --model {output}")

@@ -1,14 +1,14 @@
 """From a sentence to the relations that are likely enough: each span scored as subject, each pair for each relation."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.extraction.linear.features import columns, of_pair, of_sentence, of_span
 from tasks.extraction.linear.model import Counts, LinearModel
-from tasks.extraction.linear.spans import Names, Span, find_spans
+from tasks.extraction.linear.spans import Span, find_spans
 from tasks.extraction.ontology import OntologyProperty
 from tasks.extraction.sentences import Sentence
 from tasks.extraction.values import object_as
@@ -45,17 +45,16 @@ class Found:
     literal: tuple[str, str] | None
 
 
-def read_scene(sentence: Sentence, names: Names, counts: Counts, topic: str | None, own: Counts | None = None) -> Scene:
+def read_scene(sentence: Sentence, model: LinearModel, own: Counts | None = None) -> Scene:
     """Return a sentence as the model sees it.
 
-    ``counts`` are the training rows'; ``own`` is what the row that the sentence is of adds to them, which must not tell the
-    model its answer while it learns.
+    In training, ``own`` is what the sentence's row adds to the model's counts, which must not tell it the answer.
     """
     spans: list[Span] = []
     as_subject, as_object = [], []
-    for span in find_spans(sentence, names, topic):
+    for span in find_spans(sentence, model.names):
         keys = (f"s {span.words}", f"o {span.words}")
-        subject, object_ = (Counter(counts.get(key, {})) - Counter((own or {}).get(key, {})) for key in keys)
+        subject, object_ = (Counter(model.counts.get(key, {})) - Counter((own or {}).get(key, {})) for key in keys)
         # Found by nothing but this row's own answer: a sentence that isn't a training row would not have it.
         if own is None or span.origin != "known" or subject or object_:
             found = of_span(sentence, span, len(spans), {"s": subject, "o": object_})
@@ -85,22 +84,20 @@ def find_relations(scene: Scene, model: LinearModel, properties: Sequence[Ontolo
 
     ``properties`` are the model's relations.
     """
+    candidates = []
+    for subject, likely in find_subjects(scene, model).items():
+        for object_, span in enumerate(scene.spans):
+            if not span.overlaps(scene.spans[subject]):
+                logits = model.weights[scene.pair(subject, object_)].sum(axis=0) + model.bias
+                all_ = likely / (1 + np.exp(-logits[1:]))
+                candidates += [
+                    (-float(all_[each]), int(each), subject, object_) for each in np.flatnonzero(all_ >= model.threshold)
+                ]
     found: list[Found] = []
-    for negative, relation, subject, object_ in sorted(_candidates(scene, model)):
+    for negative, relation, subject, object_ in sorted(candidates):
         property, one, span = properties[relation], scene.spans[subject], scene.spans[object_]
         taken = any(each.property is property and each.object.overlaps(span) for each in found)
         literal, fits = object_as(property, span.name, span.value)
         if not taken and fits and one.name.lower() != span.name.lower():
             found.append(Found(property, one, span, -negative, literal))
     return found
-
-
-def _candidates(scene: Scene, model: LinearModel) -> Iterator[tuple[float, int, int, int]]:
-    """Yield the negative probability, the relation, the subject and the object of each pair that reaches the threshold."""
-    for subject, likely in find_subjects(scene, model).items():
-        for object_, span in enumerate(scene.spans):
-            if not span.overlaps(scene.spans[subject]):
-                logits = model.weights[scene.pair(subject, object_)].sum(axis=0) + model.bias
-                probabilities = likely / (1 + np.exp(-logits[1:]))
-                for relation in np.flatnonzero(probabilities >= model.threshold):
-                    yield -float(probabilities[relation]), int(relation), subject, object_

@@ -1,7 +1,6 @@
 """The extractor that runs a trained model."""
 
 import time
-from collections.abc import Sequence
 
 from compat.contracts import ExtractionResult, Mention, PipelineConfig
 from compat.errors import InvalidInputError, Problem
@@ -9,10 +8,10 @@ from compat.ids import content_hash
 from compat.settings import Settings
 from tasks.extraction.chunking import split
 from tasks.extraction.graph import Name, Proposal, assemble, build_entities, deduplicate, result_of
-from tasks.extraction.linear.decoding import Found, find_relations, find_subjects, read_scene
+from tasks.extraction.linear.decoding import find_relations, read_scene
 from tasks.extraction.linear.model import LinearModel
-from tasks.extraction.ontology import Ontology, parse_ontology
-from tasks.extraction.sentences import Sentence, each_once, read_sentences
+from tasks.extraction.ontology import parse_ontology
+from tasks.extraction.sentences import each_once, read_sentences
 
 
 class LinearExtractor:
@@ -38,16 +37,18 @@ class LinearExtractor:
         if hash_ != self.model.ontology:
             advice = f"was trained for ontology {self.model.ontology[:12]}, this one is {hash_[:12]}; train a model for it"
             raise InvalidInputError([Problem("KNOWLEDGE_LINEAR_MODEL", "the model", advice)])
+        by_iri = {each.iri: each for each in ontology.properties}
+        properties = [by_iri[iri] for iri in self.model.relations]
         chunks = split(text)
-        found = self._read(each_once(read_sentences(chunk) for chunk in chunks), ontology)
+        scenes = (read_scene(sentence, self.model) for sentence in each_once(read_sentences(chunk) for chunk in chunks))
+        found = [each for scene in scenes for each in find_relations(scene, self.model, properties)]
         names: dict[int, Name] = {}
         types: dict[str, tuple[tuple[str, ...], float]] = {}
         proposals = []
-        default = (self.model.default_class,) if self.model.default_class else ()
-        for each in found:
+        for each in sorted(found, key=lambda each: -each.probability):
             # A probability, corrected for rows that label only a part of their facts.
             confidence = round(min(1.0, max(0.5, each.probability / self.model.labelled)), 4)
-            ends = [(each.subject, each.property.domains or default), (each.object, each.property.ranges)]
+            ends = [(each.subject, each.property.domains or self.model.default_classes), (each.object, each.property.ranges)]
             for span, wanted in ends[: 1 if each.literal else 2]:
                 place = {"start_char": span.start, "end_char": span.end, "confidence": confidence}
                 names.setdefault(span.start, Name(span.name, Mention(text=text[span.start : span.end], **place)))
@@ -60,16 +61,3 @@ class LinearExtractor:
         entities = build_entities([names[start] for start in sorted(names)], lambda name: types[name.lower()], config)
         graph = assemble(text, entities, deduplicate(proposals), ontology, config)
         return result_of(graph, config, started, len(chunks), sum(len(each.mentions) for each in entities))
-
-    def _read(self, sentences: Sequence[Sentence], ontology: Ontology) -> list[Found]:
-        """Return the relations of a document, the likeliest first."""
-        by_iri = {each.iri: each for each in ontology.properties}
-        properties = [by_iri[iri] for iri in self.model.relations]
-        topic: str | None = None
-        found = []
-        for sentence in sentences:
-            scene = read_scene(sentence, self.model.names, self.model.counts, topic)
-            found += find_relations(scene, self.model, properties)
-            if self.model.coreference and topic is None:
-                topic = next((scene.spans[place].name for place in find_subjects(scene, self.model)), None)
-        return sorted(found, key=lambda each: -each.probability)

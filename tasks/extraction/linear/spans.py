@@ -1,10 +1,10 @@
 """Places in a sentence that may be an end of a relation: many more than are, since the model chooses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.extraction.evaluation import comparable
-from tasks.extraction.rules.words import CONNECTORS, COPULAS, DETERMINERS, FUNCTION_WORDS, PRONOUNS
+from tasks.extraction.rules.words import CONNECTORS, COPULAS, DETERMINERS, FUNCTION_WORDS
 from tasks.extraction.sentences import Sentence, Token, words_of
 from tasks.extraction.values import Value, find_values
 
@@ -12,13 +12,14 @@ from tasks.extraction.values import Value, find_values
 _LONGEST, _WHOLE = 12, 7
 _INSIDE = frozenset({*CONNECTORS, ":", "-", ".", "'", "’", "'s", "’s", "!", "/", "–", "#"})
 _JOINING = frozenset({*_INSIDE, "and", "or", "to", "in", "on", "for", "at", "from", "with", ","})
+# Names that training rows have, in words, by their first word.
 Names = dict[str, list[tuple[str, ...]]]
 _MARKS = frozenset('"“”«»„,;()')
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens ``first`` to ``last`` of a sentence, ``document[start:end]``; a pronoun's ``name`` is what it stands for.
+    """Tokens ``first`` to ``last`` of a sentence, ``document[start:end]``.
 
     ``key`` is the name as objects are compared, ``words`` as known names are looked up; ``value`` is set for dates and numbers;
     ``origin`` says why the span is tried.
@@ -44,16 +45,8 @@ def looked_up(name: str) -> str:
     return " ".join(words_of(name))
 
 
-def index_names(names: Iterable[str]) -> Names:
-    """Return names that are known from training rows, in words, by their first word."""
-    found: Names = {}
-    for words in sorted(map(words_of, names)):
-        found.setdefault(words[0], []).append(words)
-    return found
-
-
-def find_spans(sentence: Sentence, names: Names, topic: str | None = None) -> list[Span]:
-    """Return the spans of a sentence in order. ``topic`` is what pronouns stand for; without it they are none."""
+def find_spans(sentence: Sentence, names: Names) -> list[Span]:
+    """Return the spans of a sentence in order."""
     tokens = sentence.tokens
     found: dict[tuple[int, int], Span] = {}
     for first, last, origin, value in _tried(sentence, names):
@@ -62,10 +55,6 @@ def find_spans(sentence: Sentence, names: Names, topic: str | None = None) -> li
             start, end = tokens[first].start, tokens[last].end
             text = sentence.text[start - sentence.start : end - sentence.start]
             found[first, last] = Span(first, last, start, end, text, comparable(text), looked_up(text), origin, value)
-    for index, token in enumerate(tokens if topic else ()):
-        if topic and token.lower in PRONOUNS:
-            place = index, index, token.start, token.end
-            found.setdefault((index, index), Span(*place, topic, comparable(topic), looked_up(topic), "pronoun"))
     return [found[place] for place in sorted(found)]
 
 
@@ -116,8 +105,6 @@ def _capitals(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
                 alone = first == last and (tokens[first].lower in FUNCTION_WORDS or tokens[first].text.isdigit())
                 if not alone and (low == 0 or high == len(places) - 1 or len(places) <= _WHOLE):
                     yield first, last
-                    if last + 1 < len(tokens) and tokens[last + 1].text == "!":
-                        yield first, last + 1
     for number, places in enumerate(runs):
         for following in runs[number + 1 : number + 4]:
             gap_tokens = tokens[places[-1] + 1 : following[0]]

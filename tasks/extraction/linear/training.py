@@ -1,6 +1,6 @@
 """Training a model on rows of texts with the triples that people found in them. Needs scikit-learn; running a model doesn't."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +35,7 @@ class Row:
     gold: frozenset[Triple]
 
 
-def train(ontology_content: str, rows: Sequence[Mapping[str, Any]], coreference: bool = False) -> LinearModel:
+def train(ontology_content: str, rows: Sequence[Mapping[str, Any]]) -> LinearModel:
     """Return a model of the ontology, trained on rows ``{text, triples: [{sub, rel, obj}]}``.
 
     Threshold and confidence come from rows that the model they are measured on has not seen. The same rows give the same model.
@@ -54,8 +54,7 @@ def train(ontology_content: str, rows: Sequence[Mapping[str, Any]], coreference:
         labelled=1.0,
         threshold=0.02,
         counts=_counts(triples),
-        default_class=min(domains, key=lambda iri: (-domains[iri], iri), default=None),
-        coreference=coreference,
+        default_classes=tuple(sorted(domains, key=lambda iri: (-domains[iri], iri))[:1]),
         trained_on={"rows": len(rows), "triples": sum(map(len, triples)), "numpy": np.__version__},
     )
     read = [_read(row["text"], own, blank) for row, own in zip(rows, triples, strict=True)]
@@ -69,25 +68,18 @@ def train(ontology_content: str, rows: Sequence[Mapping[str, Any]], coreference:
 
 def _counts(rows: Iterable[Iterable[Triple]]) -> Counts:
     """Return how often each name is the subject, and the object, of each relation; dates and numbers are no names."""
-    counts: Counts = {}
+    counts: Counts = defaultdict(Counter)
     for sub, relation, obj in (triple for row in rows for triple in row):
         for role, name in (("s", sub), ("o", obj)):
             if (words := looked_up(name)) and date_of(name) is None and not words.isdigit():
-                own = counts.setdefault(f"{role} {words}", {})
-                own[str(relation)] = own.get(str(relation), 0) + 1
+                counts[f"{role} {words}"][str(relation)] += 1
     return counts
 
 
 def _read(text: str, triples: Sequence[Triple], model: LinearModel) -> Row:
     own, gold = _counts([triples]), frozenset((normal(sub), relation, comparable(obj)) for sub, relation, obj in triples)
-    scenes: list[Scene] = []
-    topic: str | None = None
-    for sentence in each_once(read_sentences(chunk) for chunk in split(text)):
-        scene = read_scene(sentence, model.names, model.counts, topic, own)
-        if model.coreference and topic is None:
-            topic = next((span.name for span in scene.spans if any(normal(span.name) == sub for sub, _, _ in gold)), None)
-        scenes.append(scene)
-    return Row(scenes, gold)
+    sentences = each_once(read_sentences(chunk) for chunk in split(text))
+    return Row([read_scene(sentence, model, own) for sentence in sentences], gold)
 
 
 def _find(
