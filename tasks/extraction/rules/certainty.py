@@ -34,7 +34,7 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     word = tokens[hit.last].lower
     verb = word.endswith("ed") or word in IRREGULAR_VERBS or word == "born"
     if known and other_known and wants == "entity":
-        if hit.phrase.voice == "noun" and not verb and _is_aside(hit, tokens):
+        if hit.phrase.voice == "noun" and not verb and (_is_aside(hit, tokens) or scene.is_in_place(ends[1])):
             return False
         return between + other_between <= (2 if about else 1)
     before = [token.lower for token in tokens[max(0, hit.first - 2) : hit.first] if token.lower not in COPULAS]
@@ -44,6 +44,8 @@ def is_sure(one: Argument, fit: float, hit: Hit, other: Argument, other_fit: flo
     if not about or (between and not known and not coordinated):
         return False
     if wants in ("date", "number"):
+        if _is_anothers(hit, one, scene):
+            return False
         if one.first > hit.last and (hit.first > 0 or "by" in [token.lower for token in tokens[hit.last + 1 : one.first]]):
             return False  # "established in 2007 by Ada Lind": she wasn't
         return (verb or (known and wants == "number")) and other_between <= known
@@ -72,6 +74,15 @@ def _is_aside(hit: Hit, tokens: Sequence[Token]) -> bool:
     """Return whether the noun only says what something is: ``the River Stort, a main tributary, joins``."""
     before = [token.lower for token in tokens[max(0, hit.first - 2) : hit.first]]
     return [token.text for token in tokens[hit.last + 1 : hit.last + 2]] == [","] and ("a" in before or "an" in before)
+
+
+def _is_anothers(hit: Hit, one: Argument, scene: Scene) -> bool:
+    """Return whether a verb behind a comma belongs to the name before it: ``from the album Pinkerton, released``."""
+    tokens = scene.sentence.tokens
+    before = [each for each in scene.before(hit.first) if each.last == hit.first - 2 and each.value is None]
+    if tokens[hit.first - 1].text != "," or not before or before[0] is one:
+        return False
+    return "by" not in [token.lower for token in tokens[max(0, before[0].first - 6) : before[0].first]]
 
 
 def _is_verbatim(hit: Hit, tokens: Sequence[Token]) -> bool:

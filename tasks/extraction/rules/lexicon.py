@@ -100,6 +100,7 @@ def lexicon_of(ontology: Ontology) -> Lexicon:
     rules = [_rule(each, kinds) for each in ontology.properties]
     labels = [(rule, label) for rule in rules for label in dict.fromkeys((rule.property.label, *rule.property.alt_labels))]
     spread = Counter(word for rule in rules for word in {stem(word) for word in label_words(rule.property.label)})
+    nouns = {stem(each.label.lower()) for each in ontology.classes}
     phrases: list[Phrase] = []
     cues: dict[str, list[Cue]] = defaultdict(list)
     for rule, label in labels:
@@ -122,7 +123,10 @@ def lexicon_of(ontology: Ontology) -> Lexicon:
                 if each.startswith("~"):
                     cues[stem(each[1:])].append(Cue(len(phrases) - 1, slot, _SYNONYM_STRENGTH, converse=True))
             strengths = {_cue(each): _SYNONYM_STRENGTH for each in synonyms if not each.startswith("~")}
-            strengths |= dict.fromkeys(_verbs(word), 0.95) | {stem(word): 1.0}
+            strengths |= dict.fromkeys(_verbs(word), 0.95)
+            # "film" is what something is, and says nothing of a filming location.
+            if not (word.endswith("ing") and stem(word) in nouns):
+                strengths[stem(word)] = 1.0
             for each, strength in strengths.items():
                 cues[each].append(Cue(len(phrases) - 1, slot, strength))
     return Lexicon(

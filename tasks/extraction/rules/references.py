@@ -126,9 +126,11 @@ class Reader:
 
 
 def _is_governed(before: Sequence[Token]) -> bool:
-    """Return whether the words before a name end with a preposition, or with one and an article: ``Under the`` Bridge."""
+    """Return whether the words before a name take it as their object: ``in``, ``Under the``, ``starring``."""
     words = [token.lower for token in before[-2:]]
-    return bool(words) and (words[-1] in PREPOSITIONS or (words[-1] in DETERMINERS and words[0] in PREPOSITIONS))
+    return bool(words) and (
+        words[-1] in PREPOSITIONS or words[-1].endswith("ing") or (words[-1] in DETERMINERS and words[0] in PREPOSITIONS)
+    )
 
 
 def _is_cut(tokens: Sequence[Token]) -> bool:

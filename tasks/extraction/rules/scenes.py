@@ -117,8 +117,11 @@ def _is_continued(argument: Argument, after: Sequence[Token], before: Sequence[T
         if spaced:
             # "Hoodwinked !", "Ups ' n Downs", "God 's Country", "Nadir "RedOne" Khayat"
             return word.text[0] in "!:/'’\"“"
-        # "Hoodwinked!", "Resident Evil: Damnation", and a letter that was stored wrongly: "SÃ¶ren"
-        return word.text == "!" or (word.text in ":/" and capital) or not (word.text.isascii() or word.text[0] in "’”»–—…")
+        # "Hoodwinked!", "Resident Evil: Damnation", "Howlin' Wolf", and a letter that was stored wrongly: "SÃ¶ren"
+        more = capital or (len(after) > 1 and after[1].text[0].isdigit())
+        return word.text == "!" or (word.text in ":/'’" and more) or not (word.text.isascii() or word.text[0] in "’”»–—…")
+    if word.is_capital or word.text[0].isdigit():
+        return True  # "Best American Poetry 2003"
     if word.lower in ("and", "to", "with") and len(after) > 2 and after[1].lower == "the" and after[2].is_capital:
         # "Charlie and the Chocolate Factory", but not "the Harrier and the Petrel".
         return word.lower != "and" or not before or before[-1].lower not in ("the", ",")
