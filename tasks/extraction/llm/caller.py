@@ -229,23 +229,24 @@ class Caller:
     # --- Budget and limits --------------------------------------------------------------------------------------------
 
     async def _reserve(self, batch_id: str, tokens: int) -> None:
+        if self._budget is None:
+            return
         async with self._settled:
-            if self._budget is not None:
-                if self._spent is None:
-                    # Of a batch that goes on, what it has spent before counts too.
-                    self._spent = await asyncio.to_thread(self._store.tokens_spent, batch_id)
-                while self._spent + self._reserved + tokens > self._budget:
-                    if not self._reserved:
-                        raise TokenBudgetError(batch_id, self._spent, self._budget, tokens)
-                    await self._settled.wait()
+            if self._spent is None:
+                # Of a batch that goes on, what it has spent before counts too.
+                self._spent = await asyncio.to_thread(self._store.tokens_spent, batch_id)
+            while self._spent + self._reserved + tokens > self._budget:
+                if not self._reserved:
+                    raise TokenBudgetError(batch_id, self._spent, self._budget, tokens)
+                await self._settled.wait()
             self._reserved += tokens
 
     async def _settle(self, tokens: int, used: int) -> None:
-        async with self._settled:
-            self._reserved -= tokens
-            if self._spent is not None:
+        if self._spent is not None:
+            async with self._settled:
+                self._reserved -= tokens
                 self._spent += used
-            self._settled.notify_all()
+                self._settled.notify_all()
         if self._limits.tokens_per_minute:
             await surely(self._store.correct, self._limits, used - tokens)
 

@@ -32,6 +32,8 @@ _OWN_KEY = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "ollam
 _NO_KEY = "no-key"
 # Their clients' retries can't be set once they are made.
 _RETRY_ALWAYS = frozenset({"bedrock", "cohere"})
+# Turns of the loop in which the client prepares a request, writes its head, and writes its body.
+_STEPS_TO_SEND = 3
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Client:
     def __init__(self, endpoint: Endpoint) -> None:
         """Raise InvalidInputError if there is no such provider, or it can't be used."""
         self._endpoint = endpoint
+        self._sending = asyncio.Lock()
         self._model = _model(endpoint)
         # Made below with a client of ours, which speaks OpenAI's protocol or Anthropic's.
         self._is_ours = endpoint.provider in _OWN_KEY or endpoint.base_url is not None
@@ -87,13 +90,30 @@ class Client:
         asked = request.asked
         try:
             async with asyncio.timeout(self._endpoint.timeout):
-                response = await self._request(request)
+                response = await self._in_turn(request)
         except TimeoutError:
             error = TimeoutError(f"no whole answer within {self._endpoint.timeout:g} s")
             raise model_call_error(error, asked, self._endpoint.key) from None
         except Exception as error:
             raise model_call_error(error, asked, self._endpoint.key) from error
         return _reply(response, asked)
+
+    async def _in_turn(self, request: Request) -> "ModelResponse":
+        """Make one request, once the one before it is on its way.
+
+        Of many that are ready at once, the loop would prepare all before it sent the first: the model would wait for the
+        processor, then the processor for the model, whose answers come at once again.
+        """
+        async with self._sending:
+            task = asyncio.create_task(self._request(request))
+            try:
+                for _ in range(_STEPS_TO_SEND):
+                    await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                task.cancel()
+                await asyncio.wait([task])
+                raise
+        return await task
 
     async def _request(self, request: Request) -> "ModelResponse":
         from pydantic_ai.messages import ModelRequest, ModelResponse, SystemPromptPart, UserPromptPart

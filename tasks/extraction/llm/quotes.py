@@ -41,11 +41,23 @@ class Quotable:
         name = name.strip()
         if not name:
             return []
-        found = [Place(*match.span(), EXACT) for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", self.text)]
+        found = []
+        start = self.text.find(name)
+        while start >= 0:
+            end = start + len(name)
+            is_word = not (self._goes_on(start - 1) or self._goes_on(end))
+            if is_word:
+                found.append(Place(start, end, EXACT))
+            start = self.text.find(name, end if is_word else start + 1)
         if found:
             return found
         first = self.find(name)
         return [first] if first else []
+
+    def _goes_on(self, position: int) -> bool:
+        """Return whether a word's letter, digit or underscore stands there."""
+        letter = self.text[position] if 0 <= position < len(self.text) else " "
+        return letter.isalnum() or letter == "_"
 
     def _find_normalised(self, quote: str) -> Place | None:
         wanted = _SPACE.sub(" ", _normal(quote)).strip()
