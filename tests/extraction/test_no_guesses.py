@@ -69,6 +69,8 @@ def test_where_the_rules_would_guess_they_say_nothing(text: str) -> None:
         "The Harrier is a schooner that was built by Holm boat.",
         "The Harrier is a schooner that was built in Dutch by nobody.",
         'Harrier") is a schooner built by Ada Lind.',
+        "The Harrier is a schooner that was built by Holm 2003.",
+        "The Harrier is a schooner that was built by Howlin' Wolf.",
     ],
 )
 def test_a_part_of_a_name_is_no_end_of_a_relation(text: str) -> None:
@@ -77,6 +79,15 @@ def test_a_part_of_a_name_is_no_end_of_a_relation(text: str) -> None:
 
 def test_a_date_behind_by_somebody_is_not_theirs() -> None:
     assert triples(extract("Completed in 1884 by the Holm Boatyard, it was sold.")) == set()
+
+
+def test_a_date_behind_a_comma_is_not_said_of_the_subject_if_another_name_is_before_it() -> None:
+    assert triples(extract("The Harrier is a schooner beside the Petrel, completed in 1884.")) == set()
+
+
+def test_founded_by_asks_for_somebody_and_takes_no_year() -> None:
+    ontology = SHIPS + ':foundedBy a owl:ObjectProperty ; rdfs:label "founded by" .'
+    assert triples(extract("The Harrier is a schooner that was founded in 1903.", ontology=ontology)) == set()
 
 
 def test_a_place_before_a_description_of_somebody_is_not_described() -> None:
