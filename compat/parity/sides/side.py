@@ -4,9 +4,11 @@ Documents are read in blocks, so that a batch of any size can be compared. Rows 
 be reported, not stop the comparison.
 """
 
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -52,7 +54,7 @@ def pairs(legacy: Store, engine: Store, batch_id: str, retry_base_seconds: float
     config = legacy.config(batch_id)
     limits = Limits(config.concurrency, retry_policy(config, retry_base_seconds))
     one, other = Side(legacy, batch_id, limits, resumed=True), Side(engine, batch_id, limits, resumed=False)
-    for block in blocks(dict.fromkeys([*one.document_ids(), *other.document_ids()]), BLOCK):
+    for block in blocks(dict.fromkeys(chain(one.document_ids(), other.document_ids())), BLOCK):
         yield one.documents(block), other.documents(block)
     breaches = one.breaches(), other.breaches()
     # A rule that both sides break is no difference.
@@ -79,12 +81,13 @@ class Side:
         # A resumed batch has the order of several runs, which the rules for one run can't judge.
         self._conduct = Conduct(limits, is_judged=not (resumed and any(run.generation for run in self._runs)))
 
-    def document_ids(self) -> list[str]:
-        """Return all documents that have any row, in the order of the request."""
+    def document_ids(self) -> Iterator[str]:
+        """Yield all documents that have any row, in the order of the request; one that has several comes several times."""
         asked = self._of_batch(select(BatchDocument.document_id), BatchDocument).order_by(BatchDocument.position)
         tried = self._of_batch(select(DocumentOutcome.document_id), DocumentOutcome).order_by(DocumentOutcome.position)
         named = self._of_batch(select(BatchEventRow.document_id), BatchEventRow).where(BatchEventRow.document_id.is_not(None))
-        return [row[0] for query in (asked, tried, named.distinct()) for row in self._rows(query)]
+        for query in (asked, tried, named.distinct()):
+            yield from (row[0] for row in self._each(query))
 
     def documents(self, document_ids: Sequence[str]) -> Frames:
         """Return the frames of some documents."""
@@ -210,7 +213,7 @@ class Side:
         own = events.where(BatchEventRow.document_id.is_(None), BatchEventRow.superseded.is_(False))
         theirs = self._of_batch(select(BatchEventRow.sequence), BatchEventRow)
         theirs = theirs.where(BatchEventRow.document_id.is_not(None), BatchEventRow.superseded.is_(False))
-        places = [row.sequence for row in self._rows(theirs.order_by(BatchEventRow.sequence))]
+        places = array("q", (row.sequence for row in self._each(theirs.order_by(BatchEventRow.sequence))))
         found: list[Mapping[str, Any]] = []
         before = 0
         for sequence, payload in self._rows(own.order_by(BatchEventRow.sequence)):
@@ -305,7 +308,7 @@ class Side:
             "was its end asked for": run.cancel_requested_at is not None,
             "has it ended": self._has_ended(),
             "how many documents came in": self._rows(asked)[0][0],
-            "documents in the result": values.plain([row.document_id for row in self._rows(results)]),
+            "documents in the result": values.plain([row.document_id for row in self._each(results)]),
             "are its events there from the first to the last": bool(tags) and (tags[0], tags[-1] in _LAST) == (_FIRST, True),
         }
         return [{"question": question, "answer": answer} for question, answer in answers.items()]
@@ -318,6 +321,11 @@ class Side:
 
     def _of_batch(self, query: Select[Any], table: Any) -> Select[Any]:
         return query.where(table.batch_id == self._batch_id)
+
+    def _each(self, query: Select[Any]) -> Iterator[Any]:
+        """Yield rows of which a large batch has many, one in memory at a time."""
+        with self._store.database.read() as connection:
+            yield from connection.execute(query)
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
         with self._store.database.read() as connection:
