@@ -11,7 +11,7 @@ from tests.benchmarks import runs, start
 from tests.benchmarks.cases import PARTS, SYSTEMS
 
 # Programs with figures and words of their own, each described in its module.
-PROGRAMS = ("extraction-scaling", "graph-sizes", "model-calls", "production-sizes", "reading-sizes", "shadow-cost")
+PROGRAMS = ("extraction-scaling", "graph-sizes", "model-calls", "places", "production-sizes", "reading-sizes", "shadow-cost")
 EPILOG = """
 parts: no-work, postgresql, cpu, waiting, growth, server, start; all is every one of them. Their figures are kept in
 tests/benchmarks/results, newer ones in place of older ones of the same case; report makes the tables and plots of the
@@ -21,6 +21,7 @@ programs of their own, which print and keep nothing; what follows the name is th
   extraction-scaling            how extraction's time grows with its input
   graph-sizes [DOCUMENTS ...]   what exports and the page of a graph take
   model-calls [DOCUMENTS]       what a call of a model costs beside the model
+  places [DOCUMENTS ...]        from which size on processes, Dask and Ray pay
   production-sizes              what the production layout takes
   reading-sizes [DOCUMENTS ...] what a comparison, the gate, a subscriber, a result and an export take
   shadow-cost                   what shadow mode costs while Prefect is broken

@@ -109,10 +109,13 @@ def run_once(machine: Machine, system: System, case: Case) -> dict[str, Any]:
                 # What the warm-up left for it to record.
                 wait_until_idle(server)
             before, task_runs = cpu_of(server), task_runs_of(api)
+            commits = commits_of(variables.get("KNOWLEDGE_DATABASE_URL"))
             child.stdin.write("\n")  # type: ignore[union-attr]
             child.stdin.flush()  # type: ignore[union-attr]
         line = until(child, "{")
         figures: dict[str, Any] = json.loads(line) if line else {}
+        if figures and system.database == "postgresql":
+            figures["commits"] = commits_of(variables["KNOWLEDGE_DATABASE_URL"]) - commits
         if figures and server is not None:
             at_end, idle_since = cpu_of(server), wait_until_idle(server)
             figures |= {"server": at_end - before, "server_after": cpu_of(server) - at_end}
@@ -128,6 +131,22 @@ def cpu_of(server: Any) -> float:
     if server is None:
         return 0.0
     return sum(sum(each.cpu_times()[:2]) for each in [server, *server.children(recursive=True)])
+
+
+def commits_of(database: str | None) -> int:
+    """Transactions that a PostgreSQL database has ended, as far as its sessions have reported them."""
+    if database is None:
+        return 0
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(database)
+    with engine.connect() as connection:
+        # A session reports once a second at most.
+        time.sleep(2 * IDLE_SECONDS)
+        query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+        count = int(connection.execute(text(query)).scalar_one())
+    engine.dispose()
+    return count
 
 
 def task_runs_of(api: str) -> int:
@@ -185,6 +204,8 @@ def line_of(part: str, system: str, case: Case, figures: Mapping[str, Any]) -> s
     shown = f"{part:11}{system:18}{case.documents:7} documents, {case.concurrency:2} at a time, "
     shown += f"{'1 of ' + str(case.failing) if case.failing else 'none'} fails: "
     shown += f"{figures['cpu'] * per:8.2f} ms of CPU, {figures['wall'] * per:8.2f} ms"
+    if "commits" in figures:
+        shown += f"; {figures['commits'] / case.documents:.2f} transactions a document"
     if "server" in figures:
         shown += f"; server {figures['server'] + figures['server_after']:.1f} s, busy {figures['busy']:.1f} s after"
         shown += f", {figures['task_runs']} task runs"
