@@ -20,7 +20,7 @@ documentation from them, which every part does at its end.
 programs of their own, which print and keep nothing; what follows the name is theirs:
   extraction-scaling            how extraction's time grows with its input
   graph-sizes [DOCUMENTS ...]   what exports and the page of a graph take
-  model-calls [DOCUMENTS]       what a call of a model costs beside the model
+  model-calls [DOCUMENTS [MS ...]]  what a call of a model costs beside the model
   places [DOCUMENTS ...]        from which size on processes, Dask and Ray pay
   production-sizes              what the production layout takes
   reading-sizes [DOCUMENTS ...] what a comparison, the gate, a subscriber, a result and an export take

@@ -1,11 +1,11 @@
 """What a model call costs beside the model, and how near many documents at a time come to the ideal.
 
-Run: python -m tests.benchmarks model-calls [DOCUMENTS]
+Run: python -m tests.benchmarks model-calls [DOCUMENTS [MILLISECONDS ...]]
 
-A model server in a process of its own answers after 50 ms. First the client alone (pydantic-ai over the provider's SDK) makes as
-many calls, 20 at a time: what nobody who uses it goes below. Then batches of one-chunk documents, 20 documents at a time in all,
-in one process and shared among two. Prints the processor time a document and the time taken against the ideal, which is that
-of answers alone: documents / 20 × 50 ms.
+A model server in a process of its own answers after 50 ms, or after each of the given times. First the client alone (pydantic-ai
+over the provider's SDK) makes as many calls, 20 at a time: what nobody who uses it goes below. Then batches of one-chunk
+documents, 20 documents at a time in all, in one process and shared among two; then 20 documents of 20 chunks in one process.
+Prints the processor time a call and the time taken against the ideal, which is that of answers alone: calls / 20 × 50 ms.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
-SECONDS, AT_A_TIME, WARM_UP = 0.05, 20, 20
+AT_A_TIME, WARM_UP = 20, 20
+CHUNKS = 20
 
 # Runs the first batch of stdin, says so, and runs the second at a line on stdin.
 BATCHES = """
@@ -37,32 +38,39 @@ print(json.dumps([took, after.ru_utime + after.ru_stime - before.ru_utime - befo
 """
 
 
-def main(documents: int) -> None:
+def main(documents: int, seconds: float) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    server = subprocess.Popen([sys.executable, "-m", "quickmodel", str(SECONDS)], **pipes)
+    server = subprocess.Popen([sys.executable, "-m", "quickmodel", str(seconds)], **pipes)
     assert server.stdout
     url = server.stdout.readline().strip() + "/v1"
     environment |= {"KNOWLEDGE_EXTRACTOR": "llm", "KNOWLEDGE_LLM_MODEL": "openai:fake-1", "KNOWLEDGE_LLM_BASE_URL": url}
-    ideal = documents / AT_A_TIME * SECONDS
+    print(f"answers after {seconds * 1000:g} ms")
     try:
         took, processor = asyncio.run(client_alone(url, documents))
-        show("the client alone", took, processor, documents, ideal)
+        show("the client alone", took, processor, documents, seconds)
         for processes in (1, 2):
-            environment["KNOWLEDGE_HOME"] = tempfile.mkdtemp(prefix="model-calls-")
-            children = [subprocess.Popen([sys.executable, "-c", BATCHES], **pipes) for _ in range(processes)]
-            for number, child in enumerate(children):
-                ask(child, request(-WARM_UP * (number + 1), WARM_UP, AT_A_TIME))
-                assert child.stdout
-                assert child.stdout.readline() == "ready\n"
-            for number, child in enumerate(children):
-                part = documents // processes
-                ask(child, request(1 + number * part, part, AT_A_TIME // processes))
-            figures = [json.loads(child.communicate()[0]) for child in children]
-            took, processor = max(each[0] for each in figures), sum(each[1] for each in figures)
-            show(f"batches in {processes} process{'es' * (processes > 1)}", took, processor, documents, ideal)
+            took, processor = batches(pipes, documents, processes, chunks=1)
+            show(f"batches in {processes} process{'es' * (processes > 1)}", took, processor, documents, seconds)
+        took, processor = batches(pipes, AT_A_TIME, 1, CHUNKS)
+        show(f"{AT_A_TIME} documents of {CHUNKS} chunks", took, processor, AT_A_TIME * CHUNKS, seconds)
     finally:
         server.communicate()
+
+
+def batches(pipes: dict[str, Any], documents: int, processes: int, chunks: int) -> tuple[float, float]:
+    """Return the seconds of the slowest batch, and the processor's seconds of all of them."""
+    pipes["env"]["KNOWLEDGE_HOME"] = tempfile.mkdtemp(prefix="model-calls-")
+    children = [subprocess.Popen([sys.executable, "-c", BATCHES], **pipes) for _ in range(processes)]
+    for number, child in enumerate(children):
+        ask(child, request(-WARM_UP * (number + 1), WARM_UP, AT_A_TIME, 1))
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+    part = documents // processes
+    for number, child in enumerate(children):
+        ask(child, request(1 + number * part, part, AT_A_TIME // processes, chunks))
+    figures = [json.loads(child.communicate()[0]) for child in children]
+    return max(each[0] for each in figures), sum(each[1] for each in figures)
 
 
 def ask(child: "subprocess.Popen[str]", what: object) -> None:
@@ -71,13 +79,14 @@ def ask(child: "subprocess.Popen[str]", what: object) -> None:
     child.stdin.flush()
 
 
-def request(first: int, count: int, concurrency: int) -> dict[str, object]:
+def request(first: int, count: int, concurrency: int, chunks: int) -> dict[str, object]:
     from extraction.ships import SHIPS
-    from fakemodel import text_of
+    from fakemodel import chunks_of, text_of
 
-    documents = [
-        {"documentId": f"d{n}", "text": text_of(1000 + n), "ontologyContent": SHIPS} for n in range(first, first + count)
-    ]
+    def text(n: int) -> str:
+        return text_of(1000 + n) if chunks == 1 else chunks_of(chunks, 1000 + n * chunks)
+
+    documents = [{"documentId": f"d{n}", "text": text(n), "ontologyContent": SHIPS} for n in range(first, first + count)]
     config = {"concurrency": concurrency, "enableEntityResolution": False}
     return {"organizationId": "org", "ontologyId": "ontology", "documents": documents, "config": config}
 
@@ -113,9 +122,12 @@ async def client_alone(url: str, count: int) -> tuple[float, float]:
     return time.monotonic() - began, time.process_time() - processor
 
 
-def show(what: str, took: float, processor: float, documents: int, ideal: float) -> None:
-    print(f"{what}: {processor / documents * 1000:.1f} ms of the processor a document, {took:.2f} s, {took / ideal:.2f} of ideal")
+def show(what: str, took: float, processor: float, calls: int, seconds: float) -> None:
+    ratio = took / (calls / AT_A_TIME * seconds)
+    print(f"  {what}: {processor / calls * 1000:.1f} ms of the processor a call, {took:.2f} s, {ratio:.2f} of ideal")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    given = [int(word) for word in sys.argv[1:]]
+    for milliseconds in given[1:] or [50]:
+        main(given[0] if given else 1000, milliseconds / 1000)
