@@ -45,11 +45,14 @@ def _cell(part: Part, entry: Mapping[str, Any], system: str) -> str:
     if not runs:
         return ""
     per = 1000 / entry["case"]["documents"]
-    if "server" in runs[0] and part is PARTS["server"]:
+    if part is PARTS["server"]:
+        shown = f"{median(run['wall'] for run in runs):.2f} s, {median(run['cpu'] for run in runs):.2f} s of CPU"
+        if "server" not in runs[0]:
+            return shown
         server = median(run["server"] + run["server_after"] for run in runs)
         busy, task_runs = (median(run[key] for run in runs) for key in ("busy", "task_runs"))
         more = f"; server {server:.1f} s, busy {busy:.1f} s after; {task_runs:.0f} task runs"
-        return f"{median(run['wall'] for run in runs):.2f} s, {median(run['cpu'] for run in runs):.2f} s of CPU{more}"
+        return shown + more
     shown = f"{_ms(median(run['cpu'] for run in runs) * per)} · {_ms(median(run['wall'] for run in runs) * per)}"
     if part is PARTS["growth"]:
         shown += f" · + {median(run['mebibytes'] for run in runs):.0f} MiB"
