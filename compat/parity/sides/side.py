@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -109,7 +110,9 @@ class Side:
             "mention_rows": self._mentions(document_ids),
         }
         outcomes = self._of_batch(select(DocumentOutcome.__table__), DocumentOutcome)
-        for row in self._rows(outcomes.where(DocumentOutcome.document_id.in_(document_ids)).order_by(DocumentOutcome.position)):
+        settled = self._rows(outcomes.where(DocumentOutcome.document_id.in_(document_ids)))
+        # Sorted here: asked for in order, SQLite would walk through the whole batch by its index of positions.
+        for row in sorted(settled, key=attrgetter("position")):
             name = row.document_id
             document = {
                 **values.outcome(row, self._span),
