@@ -316,10 +316,6 @@ def _collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
-            if gc.get_freeze_count() == 0:
-                # They are old from now on, without a look through them. A program that froze what it has keeps it frozen.
-                gc.freeze()
-                gc.unfreeze()
             gc.enable()
 
 

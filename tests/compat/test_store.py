@@ -1,6 +1,5 @@
 """Claims, leases, resumes, cancels and ends, on SQLite and PostgreSQL."""
 
-import gc
 import sqlite3
 import subprocess
 import sys
@@ -503,23 +502,3 @@ def test_opening_a_database_again_keeps_the_locks_on_its_file(sqlite_url: str) -
         subprocess.run([sys.executable, "-c", other, file], check=True)
         # The last to leave removes it; a process that finds no lock takes itself for that.
         assert Path(f"{file}-wal").exists()
-
-
-def test_reading_a_result_leaves_the_garbage_collector_on_and_what_a_program_froze_frozen(
-    store: Store, params: BatchParams
-) -> None:
-    claim = store.claim(params, LEGACY)
-    assert claim is not None
-    with Recorder(store, claim) as recorder:
-        recorder.begin()
-        recorder.attempt("a", faults.ScriptedExtractor())
-    assert store.result("the batch").success_count == 1
-    assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)
-    gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        store.result("the batch")
-        # Some of them go in between; that they all went means that they were unfrozen.
-        assert gc.get_freeze_count() > frozen / 2
-    finally:
-        gc.unfreeze()
