@@ -20,7 +20,7 @@ from compat.contracts import utc_now
 from compat.errors import LeaseLostError, StoreUnavailableError
 from compat.fault_points import fault_point
 from compat.recording.driver import transaction
-from compat.recording.rows import EVENT, EventRow, Write
+from compat.recording.rows import EVENT, SUCCEEDED, EventRow, Write
 from compat.store import Claim, Store
 from compat.store.database import BUSY_SECONDS
 from compat.store.failures import best_effort
@@ -37,8 +37,12 @@ COPIES = 1_000
 # Seconds after which a thread that waits for its commit looks by itself: the one that was to write next may have died.
 LOOK_SECONDS = 1.0
 
-# Rows after which SQLite's log is copied into its file: some 4,000 pages, 16 MB. A page that many attempts change is copied once.
-CHECKPOINT_ROWS = 2_000
+# Pages of SQLite's log after which it is copied into its file, 16 MB: a page that many attempts change is copied once.
+CHECKPOINT_PAGES = 4_000
+PAGE_BYTES = 4_096
+# How many pages a row changes, about: its own and one of an index. A graph's JSON has pages of its own.
+ROW_PAGES = 2
+EXTRACTION = SUCCEEDED.names.index("extraction")
 
 # Who holds the batch, whether it is to end, the events' numbers and the counts, in one statement; it locks the run's row.
 RUN = Statement(
@@ -61,8 +65,8 @@ STORED = Statement(
 class Entry:
     """What one attempt has to write at its beginning or at its end.
 
-    ``counts`` are added to the batch's, in the order of ``COUNTS``. ``event`` lacks its sequence number. ``behind``: what has
-    to be written for this to be.
+    ``counts`` are added to the batch's, in the order of ``COUNTS``. ``event`` lacks its sequence number. ``behind``: the
+    entry that this one depends on; if that fails, this one is refused.
     """
 
     writes: list[Write]
@@ -92,8 +96,8 @@ class Commits:
         self._moment = moment_for(store.database.dialect)
         # Finished documents from one copy of the counts to the next.
         self._step = 0
-        # Rows written since the last checkpoint.
-        self._rows = 0
+        # Pages written since the last checkpoint, about.
+        self._pages = 0
 
     def add(self, *entries: Entry) -> None:
         """Queue entries, of which no transaction has one without the next. Whichever thread opens the next one writes them."""
@@ -117,11 +121,13 @@ class Commits:
                     entry.woken.get(timeout=LOOK_SECONDS)
                 continue
             try:
-                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+                # Another thread may have written it between the look and the lock.
+                if not entry.done:
+                    self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
             finally:
                 self._let_go()
-            if self._rows >= CHECKPOINT_ROWS:
-                self._rows = 0
+            if self._pages >= CHECKPOINT_PAGES:
+                self._pages = 0
                 self._checkpoint()
         if entry.error is not None:
             raise entry.error
@@ -129,7 +135,7 @@ class Commits:
 
     def _let_go(self) -> None:
         self._writing.release()
-        # Asked behind the release: whoever came before it found the lock taken and sleeps.
+        # After the release: a thread that came earlier found the lock taken and is asleep.
         with suppress(IndexError):
             self._waiting[0].woken.put(None)
 
@@ -201,7 +207,8 @@ class Commits:
             cancelled, next_sequence, *now = run
             if cancelled is not None and any(entry.begins for entry in entries):
                 raise _CancelledError
-            self._rows += sum(map(len, grouped.values()))
+            self._pages += ROW_PAGES * sum(map(len, grouped.values()))
+            self._pages += sum(len(row[EXTRACTION]) // PAGE_BYTES for row in grouped.get(SUCCEEDED, ()))
             for statement, rows in grouped.items():
                 writes.write(statement, rows, each_changes_one=statement in guarded)
             if self._is_due(now, counts):

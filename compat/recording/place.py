@@ -23,7 +23,7 @@ class Place:
     """The documents of one thread, in the order in which it gets them; iterating begins them.
 
     The end of a document and the beginning of the next are written in one transaction, so that a thread waits for one commit
-    a document. Handed to ``Recorder.work``, which asks for that as a document succeeds.
+    a document. ``Recorder.work`` calls ``begin_next`` as a document succeeds.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class Place:
 
         Args:
             start: Begins a document, in the transaction of the entry where there is one: ``Recorder.start``.
-            in_order: Held over taking a document and beginning it: of two threads the one with the later document might be
-                sooner.
+            in_order: Held over taking a document and beginning it: otherwise a later document could start before an
+                earlier one.
             take: Returns the line's next document, if there is one for this place; True where the one before is about to end.
             put_back: Takes a document back as the line's next: the one before didn't end as it was about to.
         """

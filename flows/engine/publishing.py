@@ -11,7 +11,8 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import UUID
@@ -65,21 +66,23 @@ _PUBLISHED: ContextVar[bool] = ContextVar("published", default=False)
 
 @contextmanager
 def impatient_client(seconds: float) -> Iterator[SyncPrefectClient]:
-    """Open a client that tries each call once, for so long. Certificates are read once a process, not at every client."""
-    tls = _tls(PREFECT_API_SSL_CERT_FILE.value(), PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value())
+    """Open a client that tries each call once, for so long. Certificates are read once, not at every client."""
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
-    with once, get_client(httpx_settings={"timeout": seconds, "verify": tls}, sync_client=True) as client:
+    with once, get_client(httpx_settings={"timeout": seconds, "verify": _verification()}, sync_client=True) as client:
         yield client
 
 
-@cache
-def _tls(certificates: str | None, is_unverified: bool) -> ssl.SSLContext:
-    """Return what Prefect's settings say of TLS, as Prefect's own clients have it."""
-    tls = ssl.create_default_context(cafile=certificates or certifi.where())
-    if is_unverified:
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    return tls
+def _verification() -> ssl.SSLContext | bool:
+    """Return how a server is verified, by Prefect's settings and as Prefect's own clients do it."""
+    if PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value():
+        return False
+    certificates = PREFECT_API_SSL_CERT_FILE.value() or certifi.where()
+    return _trust(certificates, Path(certificates).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _trust(certificates: str, _changed: int) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificates)
 
 
 # --- What is published: pure ----------------------------------------------------------------------------------------------

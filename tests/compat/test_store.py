@@ -1,5 +1,6 @@
 """Claims, leases, resumes, cancels and ends, on SQLite and PostgreSQL."""
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -502,3 +503,13 @@ def test_opening_a_database_again_keeps_the_locks_on_its_file(sqlite_url: str) -
         subprocess.run([sys.executable, "-c", other, file], check=True)
         # The last to leave removes it; a process that finds no lock takes itself for that.
         assert Path(f"{file}-wal").exists()
+
+
+def test_results_that_are_read_time_and_again_leave_pythons_collector_its_work(store: Store, claim: Claim) -> None:
+    before = gc.get_stats()[1]["collections"]
+    for _ in range(30):
+        store.result("the batch")
+        for _ in range(1_000):
+            circle: list[Any] = []
+            circle.append(circle)
+    assert gc.get_stats()[1]["collections"] > before

@@ -2,17 +2,22 @@
 
 import json
 import logging
+import os
+import shutil
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from uuid import UUID
 
+import certifi
 import processes
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_TLS_INSECURE_SKIP_VERIFY, temporary_settings
 from records import NOW, record
 
 import faults
@@ -268,3 +273,18 @@ def test_nothing_is_told_where_no_server_stays(environment: pytest.MonkeyPatch, 
     )
     out, _ = child.communicate(timeout=180)
     assert (child.returncode, out) == (0, "")
+
+
+def test_a_servers_certificates_are_those_of_prefects_settings_as_they_are_now(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    with temporary_settings({PREFECT_API_SSL_CERT_FILE: str(file), PREFECT_API_TLS_INSECURE_SKIP_VERIFY: True}):
+        # Nothing is verified, so the file is not read.
+        assert publishing._verification() is False
+    with temporary_settings({PREFECT_API_SSL_CERT_FILE: str(file)}):
+        with pytest.raises(FileNotFoundError):
+            publishing._verification()
+        shutil.copyfile(certifi.where(), file)
+        first = publishing._verification()
+        assert publishing._verification() is first
+        os.utime(file, ns=(1, 1))
+        assert publishing._verification() is not first

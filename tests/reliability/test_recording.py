@@ -341,7 +341,7 @@ def test_sqlites_log_is_copied_while_others_write_and_only_its_rest_while_they_w
         checkpoint(self)
 
     monkeypatch.setattr(Database, "checkpoint", noted)
-    monkeypatch.setattr(commits, "CHECKPOINT_ROWS", 1)
+    monkeypatch.setattr(commits, "CHECKPOINT_PAGES", 1)
     with Recorder(store, start(store, params([faults.document("d0")]))) as writing:
         writing.begin()
         assert writing.attempt("d0", faults.ScriptedExtractor()) == "succeeded"
