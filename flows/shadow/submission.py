@@ -31,6 +31,7 @@ def request(store: Store, batch_id: str, generation: int) -> None:
 
     If Prefect hangs, at most ``SLOTS`` processes wait for it; further requests wait for a free slot.
     """
+    child = None
     try:
         # Started before this returns if a slot is free, so that the process goes on if the caller ends now.
         child = _start(batch_id, generation) if _FREE.acquire(blocking=False) else None
@@ -38,7 +39,11 @@ def request(store: Store, batch_id: str, generation: int) -> None:
         Thread(target=wait, name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
         # The machine may be out of processes or threads. The batch itself has ended well: its caller gets no error.
-        _not_started(store, batch_id, generation, error)
+        if child is None:
+            _not_started(store, batch_id, generation, error)
+        else:
+            # It submits all the same; nobody waits for its end.
+            _FREE.release()
 
 
 def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
