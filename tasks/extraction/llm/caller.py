@@ -219,6 +219,9 @@ class Caller:
     async def _renew(self) -> None:
         while self._turns:
             await asyncio.sleep(HOLD_SECONDS / 6)
+            if not self._turns:
+                # The batch's calls have ended, and the process may be ending too.
+                break
             try:
                 await surely(self._store.renew, list(self._turns))
             except KnowledgeBatchError:
