@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import numpy
+
 from compat.parity.sides import work
 from compat.parity.sides.values import inside, timestamp
 from compat.parity.sides.work import Limits, Steps
@@ -24,7 +26,6 @@ class Conduct:
         """``is_judged``: whether all steps are of one run; the rules are about one run."""
         self._limits = limits
         self._is_judged = is_judged
-        self._names: dict[int, str] = {}
         self._positions: dict[str, int] = {}
         self._by_events = Steps()
         self._by_attempts = Steps()
@@ -33,7 +34,6 @@ class Conduct:
 
     def document(self, document_id: str, position: int) -> None:
         """Note where a document stands in the request."""
-        self._names[position] = document_id
         self._positions[document_id] = position
 
     def attempt(self, document_id: str, started: datetime | None, ended: datetime | None) -> None:
@@ -68,15 +68,15 @@ class Conduct:
         return {rule: text for rule, text in found.items() if text is not None}
 
     def _backwards(self) -> str | None:
-        order = sorted(range(len(self._sequences)), key=self._sequences.__getitem__)
-        for before, after in pairwise(order):
+        for before, after in pairwise(map(int, numpy.argsort(self._sequences, kind="stable"))):
             if self._timestamps[after] < self._timestamps[before]:
                 early = (self._timestamps[before] - self._timestamps[after]) / work.MICROSECONDS
                 return f"event {self._sequences[after]} is {early:.3f} s earlier than the one before it"
         return None
 
     def _name(self, position: int) -> str:
-        return self._names[position]
+        # Asked for a breach alone, so it may take a while.
+        return next(name for name, standing in self._positions.items() if standing == position)
 
 
 def _microseconds(moment: datetime) -> int:

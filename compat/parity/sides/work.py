@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy
+
 from compat.policy import RetryPolicy
 
 Kind = Literal["start", "end"]
@@ -64,8 +66,19 @@ class Steps:
 
     def __iter__(self) -> Iterator[tuple[Kind, int, int]]:
         """Iterate over kind, position and moment, in the order in which they happened."""
-        for each in sorted(range(len(self._at)), key=lambda each: (self._at[each], self._rank[each])):
+        for each in map(int, numpy.lexsort((self._rank, self._at))):
             yield "start" if self._rank[each] == 1 else "end", self._position[each], self._at[each]
+
+    def none_yet(self) -> "array[int]":
+        """Return a zero for each position."""
+        return array("q", bytes(8 * (max(self._position, default=-1) + 1)))
+
+    def totals(self) -> "tuple[array[int], array[int]]":
+        """Return how many starts and how many ends each position has."""
+        starts, ends = self.none_yet(), self.none_yet()
+        for rank, position in zip(self._rank, self._position, strict=True):
+            (starts if rank == 1 else ends)[position] += 1
+        return starts, ends
 
 
 def schedule(steps: Steps, limits: Limits, name: Callable[[int], str]) -> Mapping[str, str]:
@@ -77,14 +90,13 @@ def schedule(steps: Steps, limits: Limits, name: Callable[[int], str]) -> Mappin
         name: The document at a position.
     """
     breaches: dict[str, str] = {}
-    starts, ends = _totals(steps)
-    number = dict.fromkeys(starts, 0)
-    finished = dict.fromkeys(starts, 0)
-    turn = _Round(1, sorted(starts))
+    starts, ends = steps.totals()
+    number, finished = steps.none_yet(), steps.none_yet()
+    turn = _Round(1, [position for position, count in enumerate(starts) if count])
     in_work: set[int] = set()
     for kind, position, _ in steps:
         if kind == "end":
-            finished[position] = finished.get(position, 0) + 1
+            finished[position] += 1
             if limits.in_rounds or finished[position] == ends[position]:
                 in_work.discard(position)
             continue
@@ -114,9 +126,9 @@ def use_of_places(attempts: Steps, limits: Limits) -> str | None:
     """Return when no more than one document was in work for long, where others were pending and places free."""
     if limits.places < 2:
         return None
-    starts, ends = _totals(attempts)
-    pending = len(starts)
-    number, finished = dict.fromkeys(starts, 0), dict.fromkeys(starts, 0)
+    starts, ends = attempts.totals()
+    pending = sum(1 for each in starts if each)
+    number, finished = attempts.none_yet(), attempts.none_yet()
     in_work: set[int] = set()
     alone_since: int | None = None
     turn = 1
@@ -128,12 +140,12 @@ def use_of_places(attempts: Steps, limits: Limits) -> str | None:
             number[position] += 1
             if limits.in_rounds and number[position] > turn:
                 turn = number[position]
-                pending = sum(1 for each in starts.values() if each >= turn)
+                pending = sum(1 for each in starts if each >= turn)
             if limits.in_rounds or number[position] == 1:
                 pending -= 1
             in_work.add(position)
         else:
-            finished[position] = finished.get(position, 0) + 1
+            finished[position] += 1
             if limits.in_rounds or finished[position] == ends[position]:
                 in_work.discard(position)
         if len(in_work) > 1 or pending < 1:
@@ -145,36 +157,28 @@ def use_of_places(attempts: Steps, limits: Limits) -> str | None:
 
 def waits(attempts: Steps, limits: Limits, name: Callable[[int], str]) -> str | None:
     """Return the first wait before a next attempt that is not the policy's, give or take what a machine takes."""
-    number: dict[int, int] = {}
+    number = attempts.none_yet()
+    # Of the documents between two attempts.
     ended: dict[int, int] = {}
     last_end, turn = 0, 1
     for kind, position, at in attempts:
         if kind == "end":
             ended[position] = last_end = at
             continue
-        attempt = number[position] = number.get(position, 0) + 1
+        number[position] += 1
+        attempt = number[position]
         if limits.in_rounds:
             # A round's first document follows the last of the round before it; the others wait for a place, as long as it takes.
             before = last_end if attempt > turn else None
             turn = max(turn, attempt)
         else:
-            before = ended.get(position)
+            before = ended.pop(position, None)
         if attempt == 1 or before is None or attempt - 2 >= len(limits.policy.delays):
             continue
         wanted, took = limits.policy.delays[attempt - 2], (at - before) / MICROSECONDS
         if took < wanted * (1 - EARLY_SHARE) - EARLY_SECONDS or took > wanted + LATE_SECONDS:
             return f"{name(position)} waited {took:.3f} s for attempt {attempt}, the policy's wait is {wanted:g} s"
     return None
-
-
-def _totals(steps: Steps) -> tuple[dict[int, int], dict[int, int]]:
-    """Return how many starts and how many ends each position has."""
-    starts: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    for kind, position, _ in steps:
-        counts = starts if kind == "start" else ends
-        counts[position] = counts.get(position, 0) + 1
-    return starts, ends
 
 
 class _Round:
