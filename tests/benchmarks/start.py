@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.benchmarks.runs import RESULTS, ROOT, machine_of, moment
 
-COMMAND = ("-m", "flows.command.cli")
+# As the installed command starts.
+COMMAND = ("-m", "deployments.command")
 # Titles, and what each runs. Those that need a batch find the sample's, which the first run in their home made.
 PROGRAMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("`import flows`", ("-c", "import flows"), "used"),
