@@ -6,13 +6,13 @@ from sqlalchemy import select
 
 from compat.contracts import utc_now
 from compat.settings import Settings
-from compat.store.claims import Claim, Claims
+from compat.store.claims import Claims
 from compat.store.database import SHADOW, Database
 
 # Under its own name it would hide the module that it comes from.
 from compat.store.database import database as open_database
 from compat.store.reading import Reader
-from compat.store.record import BatchRecord
+from compat.store.record import BatchRecord, Claim
 from compat.store.schema import Switch
 from compat.store.sql import upsert
 

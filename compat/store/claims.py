@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select, update
 
-from compat.contracts import BatchConfig, utc_now
+from compat.contracts import utc_now
 from compat.errors import (
     BatchAlreadyRunningError,
     InvalidStateTransitionError,
@@ -22,23 +22,9 @@ from compat.store import ends, record
 from compat.store.database import Database
 from compat.store.failures import best_effort, infrastructure
 from compat.store.intake import Request, Rerun, insert_batch, params_hash
-from compat.store.record import BatchRecord
+from compat.store.record import BatchRecord, Claim
 from compat.store.schema import IN_FLIGHT, BatchEventRow, BatchExecution, BatchRun, DocumentOutcome, Switch, WorkflowExecution
 from compat.store.sql import clock, insert_if_new
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A batch in somebody's hands. Every write of its holder names the ``holder_token``."""
-
-    batch_id: str
-    holder_token: str
-    generation: int
-    organization_id: str
-    ontology_id: str
-    execution_id: str
-    mode: Mode
-    config: BatchConfig
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ class Claims:
                 "failed_of": params.failed_of if isinstance(params, Rerun) else None,
             }
             if insert_if_new(connection, BatchRun, run_row):
-                insert_batch(connection, params, batch_id, claim.execution_id, claim.mode.value)
+                insert_batch(connection, params, claim)
                 _write_companion(connection, claim, companion)
                 # Many documents take longer to write than a lease lasts.
                 connection.execute(update(BatchRun).where(BatchRun.batch_id == batch_id).values(heartbeat_at=clock()))

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import starmap
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, select
 
@@ -12,6 +13,7 @@ from compat.ids import content_hash
 from compat.status import RowStatus
 from compat.store.database import Database
 from compat.store.failures import infrastructure
+from compat.store.record import Claim
 from compat.store.schema import BatchDocument, BatchExecution, DocumentOutcome, OntologyContent, WorkflowExecution
 from compat.store.sql import DOCUMENTS, blocks, insert_or_ignore
 
@@ -73,14 +75,14 @@ def _parts(params: Request) -> Iterator[str]:
         yield from (document.document_id, content_hash(document.text), ontologies[document.ontology_content])
 
 
-def insert_batch(connection: Connection, params: Request, batch_id: str, execution_id: str, mode: str) -> None:
-    """Write the batch's rows as pending, its documents, and the ontologies that aren't stored yet."""
+def insert_batch(connection: Connection, params: Request, claim: Claim) -> None:
+    """Write the claimed batch's rows as pending, its documents, and the ontologies that aren't stored yet."""
     config = params.config
-    document_ids = insert_documents(connection, params, batch_id)
+    document_ids = insert_documents(connection, params, claim.batch_id)
     connection.execute(
         BatchExecution.__table__.insert(),  # type: ignore[attr-defined]
         {
-            "id": batch_id,
+            "id": claim.batch_id,
             "organization_id": params.organization_id,
             "status": RowStatus.PENDING.value,
             "ontology_id": params.ontology_id,
@@ -96,16 +98,16 @@ def insert_batch(connection: Connection, params: Request, batch_id: str, executi
     connection.execute(
         WorkflowExecution.__table__.insert(),  # type: ignore[attr-defined]
         {
-            "id": execution_id,
+            "id": claim.execution_id,
             "organization_id": params.organization_id,
             "status": RowStatus.PENDING.value,
             "workflow_type": "batch_extraction",
             "input": {
-                "batchId": batch_id,
+                "batchId": claim.batch_id,
                 "totalDocuments": len(document_ids),
                 "concurrency": config.concurrency,
                 "failurePolicy": config.failure_policy.value,
-                "executionMode": mode,
+                "executionMode": claim.mode.value,
             },
         },
     )
@@ -115,28 +117,24 @@ def insert_documents(connection: Connection, params: Request, batch_id: str) -> 
     """Write the documents, and the ontologies that aren't stored yet. Return the documents' ids in their order."""
     document_ids: list[str] = []
     hashes: dict[str, str] = {}
-    for documents in blocks(params.documents):
-        rows = []
-        for position, document in enumerate(documents, start=len(document_ids)):
-            if document.ontology_content not in hashes:
-                hashes[document.ontology_content] = content_hash(document.ontology_content)
-                insert_or_ignore(
-                    connection,
-                    OntologyContent,
-                    {"hash": hashes[document.ontology_content], "content": document.ontology_content},
-                )
-            rows.append(
-                {
-                    "batch_id": batch_id,
-                    "position": position,
-                    "document_id": document.document_id,
-                    "text": document.text,
-                    "content_hash": content_hash(document.text),
-                    "ontology_hash": hashes[document.ontology_content],
-                }
-            )
+
+    def row(position: int, document: DocumentInput) -> dict[str, Any]:
+        if document.ontology_content not in hashes:
+            hashes[document.ontology_content] = content_hash(document.ontology_content)
+            ontology = {"hash": hashes[document.ontology_content], "content": document.ontology_content}
+            insert_or_ignore(connection, OntologyContent, ontology)
+        document_ids.append(document.document_id)
+        return {
+            "batch_id": batch_id,
+            "position": position,
+            "document_id": document.document_id,
+            "text": document.text,
+            "content_hash": content_hash(document.text),
+            "ontology_hash": hashes[document.ontology_content],
+        }
+
+    for rows in blocks(starmap(row, enumerate(params.documents))):
         insert_or_ignore(connection, BatchDocument, *rows)
-        document_ids += [document.document_id for document in documents]
     return document_ids
 
 

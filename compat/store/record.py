@@ -26,6 +26,7 @@ from sqlalchemy import (
 from compat.contracts import BatchConfig, BatchState, Cancelled, Completed, Extracting, Failed, Pending, Resolving
 from compat.errors import BatchNotFoundError
 from compat.keepable import keepable_text
+from compat.modes import Mode
 from compat.policy import INTERRUPTED, RESOLUTION_NAME
 from compat.status import TERMINAL, RowStatus
 from compat.store.schema import BatchEventRow, BatchExecution, BatchRun, WorkflowExecution
@@ -40,6 +41,20 @@ COUNTS = ("completed_documents", "failed_documents", "entity_count", "relation_c
 def heartbeat_seconds(lease_seconds: float) -> float:
     """Return how often a holder gives a sign of life."""
     return min(lease_seconds / 4, HEARTBEAT_SECONDS)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch in somebody's hands. Every write of its holder names the ``holder_token``."""
+
+    batch_id: str
+    holder_token: str
+    generation: int
+    organization_id: str
+    ontology_id: str
+    execution_id: str
+    mode: Mode
+    config: BatchConfig
 
 
 @dataclass(frozen=True)

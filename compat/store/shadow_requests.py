@@ -7,8 +7,8 @@ from sqlalchemy import Connection, select, update
 from compat.contracts import utc_now
 from compat.modes import Mode
 from compat.status import TERMINAL
-from compat.store.claims import Claim
 from compat.store.database import Database
+from compat.store.record import Claim
 from compat.store.schema import BatchExecution, ShadowSubmission
 from compat.store.sql import upsert
 

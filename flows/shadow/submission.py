@@ -4,7 +4,7 @@ import logging
 import subprocess
 import sys
 from functools import partial
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 from compat.errors import Infrastructure
@@ -27,29 +27,30 @@ BUSY = (429, 502, 503, 504)
 
 
 def request(store: Store, batch_id: str, generation: int) -> None:
-    """Start the process that submits the shadow run, and return at once. Never raises; `reconcile` resubmits what fails here.
+    """Have a process submit the shadow run, and return at once. Never raises; `reconcile` resubmits what fails here.
 
     If Prefect hangs, at most ``SLOTS`` processes wait for it; further requests wait for a free slot.
     """
-    child = None
+    is_on_its_way = Event()
     try:
-        # Started before this returns if a slot is free, so that the process goes on if the caller ends now.
-        child = _start(batch_id, generation) if _FREE.acquire(blocking=False) else None
-        wait = partial(_wait, store, batch_id, generation, child)
-        Thread(target=wait, name=f"shadow of {batch_id}", daemon=True).start()
+        submit_apart = partial(_submit_apart, store, batch_id, generation, is_on_its_way)
+        Thread(target=submit_apart, name=f"shadow of {batch_id}", daemon=True).start()
     except Exception as error:
-        # The machine may be out of processes or threads. The batch itself has ended well: its caller gets no error.
-        if child is None:
-            _not_started(store, batch_id, generation, error)
-        else:
-            # It submits all the same; nobody waits for its end.
-            _FREE.release()
+        # The machine may be out of threads. The batch itself has ended well: its caller gets no error.
+        _not_started(store, batch_id, generation, error)
+    else:
+        # If a slot is free, the process has started before this returns, and goes on if the caller ends now.
+        is_on_its_way.wait()
 
 
-def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
-    """Start a process, so that the caller waits neither for Prefect's import, which takes a second, nor for its API."""
+def _submit_apart(store: Store, batch_id: str, generation: int, is_on_its_way: Event) -> None:
+    """Submit in a process, so that the caller waits neither for Prefect's import, which takes a second, nor for its API."""
+    if not _FREE.acquire(blocking=False):
+        is_on_its_way.set()
+        _FREE.acquire()
     try:
-        return subprocess.Popen(  # noqa: S603 -- our own interpreter
+        # At the end it is waited for, since a long-lived caller would collect zombies.
+        with subprocess.Popen(  # noqa: S603 -- our own interpreter
             # -P: a folder `flows` where the caller stands would hide ours.
             [sys.executable, "-P", "-m", "flows.shadow.submission", batch_id, str(generation)],
             stdin=subprocess.DEVNULL,
@@ -57,23 +58,13 @@ def _start(batch_id: str, generation: int) -> "subprocess.Popen[bytes]":
             stderr=subprocess.DEVNULL,
             # What ends the caller (Ctrl-C) must not end the submission.
             start_new_session=True,
-        )
-    except BaseException:
+        ):
+            is_on_its_way.set()
+    except Exception as error:
+        _not_started(store, batch_id, generation, error)
+    finally:
+        is_on_its_way.set()
         _FREE.release()
-        raise
-
-
-def _wait(store: Store, batch_id: str, generation: int, child: "subprocess.Popen[bytes] | None") -> None:
-    """Wait for the process's end, since a long-lived caller would collect zombies; without one, for a slot to start it in."""
-    if child is None:
-        _FREE.acquire()
-        try:
-            child = _start(batch_id, generation)
-        except Exception as error:
-            _not_started(store, batch_id, generation, error)
-            return
-    child.wait()
-    _FREE.release()
 
 
 def _not_started(store: Store, batch_id: str, generation: int, error: Exception) -> None:

@@ -152,18 +152,14 @@ def test_a_submission_that_can_not_be_started_is_a_reason(
         assert "no process to submit it could be started" in submitted(f"no process {number}").summary
 
 
-def test_a_submission_that_nobody_can_wait_for_gives_its_slot_back(
-    environment: pytest.MonkeyPatch, request_of: Any, nobody_submits: None
-) -> None:
+def test_a_submission_without_a_thread_is_a_reason(environment: pytest.MonkeyPatch, request_of: Any) -> None:
     class NoThread(Thread):
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
     environment.setattr(submission, "Thread", NoThread)
-    for number in range(SLOTS + 1):
-        flows.run_batch(request_of([faults.document("a")], f"alone {number}"), "shadow")
-    requests = shadow_requests.waiting(Store.from_settings().database)
-    assert [each.reason for each in requests] == [None] * (SLOTS + 1)
+    assert flows.run_batch(request_of([faults.document("a")], "alone"), "shadow").success_count == 1
+    assert "no process to submit it could be started: RuntimeError: can't start new thread" in submitted("alone").summary
 
 
 def test_a_submission_that_waited_for_a_slot_and_can_not_be_started_is_a_reason(
