@@ -23,7 +23,8 @@ for request in json.load(sys.stdin):
 
 
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("default_retries", [0, 3])
+# Under Prefect's own default, 0, every other test runs as well.
+@pytest.mark.parametrize("default_retries", [pytest.param(0, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("mode", ["legacy", "engine"])
 def test_attempts_at_the_door_equal_the_budget(
     mode: str, default_retries: int, environment: pytest.MonkeyPatch, request_of: Any, tmp_path: Path
