@@ -66,7 +66,7 @@ class Baseline:
 
         A column's differences are noise where the baseline saw that column differ, and the lower end of their rate's
         interval isn't above the upper end of the baseline's: both rates are samples, the smaller the less they say.
-        The same must hold among the documents that the baseline saw and that never differed in it.
+        The same must hold among the documents that ``found`` knows and that never differed in the baseline.
         """
         groups: dict[tuple[Risk, str], Counter[str | None]] = {}
         for (risk, where, document_id), count in found.counts.items():
@@ -82,13 +82,13 @@ class Baseline:
         rows = max(found.rows[where.partition(".")[0]], 1)
         if wilson(min(by_document.total(), rows), rows)[0] > seen.interval[1]:
             return False
-        quiet = {name: noise for name, noise in self.documents.items() if not noise.differing and name in found.documents}
+        quiet = {name: noise for name, noise in self.documents.items() if not noise.differing and name in found.known}
         unquiet = sum(name in quiet for name in by_document)
         return wilson(unquiet, len(quiet))[0] <= wilson(0, sum(noise.compared for noise in quiet.values()))[1]
 
 
 def measure(subject: Subject, runs: int, pairs: Sequence[Findings]) -> Baseline:
-    """Return the baseline: how much pairs of legacy's own runs differed."""
+    """Return the baseline: how much pairs of legacy's own runs differed, and how often each document that they know did."""
     differing: Counter[str] = Counter()
     by_document: Counter[str] = Counter()
     compared: Counter[str] = Counter()
@@ -98,7 +98,7 @@ def measure(subject: Subject, runs: int, pairs: Sequence[Findings]) -> Baseline:
         by_document.update(found.by_document().keys())
         for name, rows in found.rows.items():
             compared[name] += max(rows, 1)
-    names = {name for found in pairs for name in found.documents}
+    names = {name for found in pairs for name in found.known}
     return Baseline(
         subject,
         runs,

@@ -1,7 +1,7 @@
 """What differs between two sides: named, keyed, and each in its risk. Rules are explicit, and say who answers for them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import takewhile
@@ -94,13 +94,21 @@ SAMPLES = 20
 class Findings:
     """The differences of a whole batch: all counted, the first of each place kept to be shown.
 
-    ``rows`` are those compared by frame, ``documents`` the ids of legacy's; memory grows with them, not with what differs.
+    Attributes:
+        counts: How many differences each group has.
+        samples: The first ones of each place.
+        rows: Rows compared, of the side that has more.
+        documents: How many documents legacy has.
+        known: Those of legacy's documents that were asked for by name.
+        attempts: Attempts of each side.
+        retries: Those of them that were not a document's first.
     """
 
     counts: Counter[Group] = field(default_factory=Counter)
     samples: dict[tuple[Risk, str], list[Difference]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
-    documents: set[str] = field(default_factory=set)
+    documents: int = 0
+    known: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)
 
@@ -132,7 +140,7 @@ class Findings:
         for (_, _, document_id), count in self.counts.items():
             if document_id is not None:
                 found[document_id] += count
-        return dict(found)
+        return dict(sorted(found.items()))
 
     def by_frame(self) -> Counter[str]:
         """Return how many differences each frame has."""
@@ -147,25 +155,39 @@ class Findings:
         return tuple(sorted(found, key=lambda each: list(KEYS).index(each.frame))[:SAMPLES])
 
 
-def compare_pairs(pairs: Iterable[tuple[Frames, Frames]], rules: Rules, today: date) -> Findings:
-    """Compare both sides of a batch, block by block."""
+def compare_pairs(
+    pairs: Iterable[tuple[Frames, Frames]], rules: Rules, today: date, known: Container[str] = frozenset()
+) -> Findings:
+    """Compare both sides of a batch, block by block. ``known`` are documents of which it matters whether the batch has them."""
     found = Findings()
+    documents, rows = 0, {"legacy": Counter[str](), "engine": Counter[str]()}
     for legacy, engine in pairs:
-        for name in KEYS:
-            found.rows[name] += max(len(legacy[name]), len(engine[name]))
-        found.documents.update(map(str, legacy["requests"]["document_id"]))
+        documents += len(legacy["requests"])
+        found.known.update(name for name in map(str, legacy["requests"]["document_id"]) if name in known)
         for name, side in (("legacy", legacy), ("engine", engine)):
+            rows[name].update({frame: len(side[frame]) for frame in KEYS})
             numbers = side["activity_rows"]["attempt"]
             found.attempts[name] += len(numbers)
             found.retries[name] += sum(1 for number in numbers if number > 1)
         for difference in compare(legacy, engine, rules, today):
             found.add(difference)
-    return found
+    # Of either side as a whole, so that it doesn't matter where blocks end.
+    found.rows.update({name: max(side[name] for side in rows.values()) for name in KEYS})
+    return replace(found, documents=documents)
 
 
 def compare(legacy: Frames, engine: Frames, rules: Rules, today: date) -> list[Difference]:
-    """Return all that differs, frame by frame in the order of `KEYS`. Rows are found by key, never by position."""
-    return [difference for name in KEYS for difference in _compare_frame(name, legacy[name], engine[name], rules, today)]
+    """Return all that differs, frame by frame in the order of `KEYS`, and in each by the order of the request.
+
+    Rows are found by key, never by position.
+    """
+    requested = dict.fromkeys([*legacy["requests"]["document_id"], *engine["requests"]["document_id"]])
+    order = {document_id: place for place, document_id in enumerate(requested)}
+    found: list[Difference] = []
+    for name in KEYS:
+        differences = _compare_frame(name, legacy[name], engine[name], rules, today)
+        found += sorted(differences, key=lambda each: order.get(each.key[0], len(order)))
+    return found
 
 
 def _compare_frame(name: str, legacy: "pd.DataFrame", engine: "pd.DataFrame", rules: Rules, today: date) -> Iterator[Difference]:
@@ -180,7 +202,9 @@ def _compare_frame(name: str, legacy: "pd.DataFrame", engine: "pd.DataFrame", ru
     for key in sorted(uneven):
         shown = [f"{twice[side][key]} rows of this key" if key in twice[side] else None for side in ("legacy", "engine")]
         yield Difference(risk_of(name, None), "duplicate", name, key, None, *shown)
-    columns = [c for c in dict.fromkeys([*legacy.columns, *engine.columns]) if c not in keys]
+    # Those of the side that has more come first, as on each side those of the fullest record do.
+    more, less = sorted((legacy.columns, engine.columns), key=len, reverse=True)
+    columns = [column for column in dict.fromkeys([*more, *less]) if column not in keys]
     sides = {
         side: _numbered(_without(frame, keys, uneven), keys, columns, repeated)
         for side, frame in (("legacy", legacy), ("engine", engine))

@@ -38,5 +38,10 @@ def _frame(name: str, records: Records) -> "pd.DataFrame":
     # A third of a second that only a comparison is worth.
     import pandas as pd
 
+    # Documents come in blocks, and which one comes first must not matter: their columns are in the order of the fullest record,
+    # since a malformed document has few columns, and some that no other has.
+    in_blocks = KEYS[name][0] == "document_id"
+    fullest_first = sorted(records, key=len, reverse=True) if in_blocks else records
+    columns = dict.fromkeys(column for record in fullest_first for column in record)
     # Objects throughout: pandas would make floats of counts where one is missing, and then 3 is 3.0.
-    return pd.DataFrame(records, columns=None if records else list(KEYS[name]), dtype=object)
+    return pd.DataFrame(records, columns=list(columns or KEYS[name]), dtype=object)

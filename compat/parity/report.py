@@ -45,8 +45,8 @@ def compare_batch(
     began = time.monotonic()
     empty = _report(legacy, batch_id, channel, rules)
     base = Settings.load().retry_base_seconds if retry_base_seconds is None else retry_base_seconds
-    found = compare_pairs(pairs(legacy, engine, batch_id, base), rules, empty.created_at.date())
-    noise = 0
+    noise, known = 0, baseline.documents if baseline is not None else frozenset[str]()
+    found = compare_pairs(pairs(legacy, engine, batch_id, base), rules, empty.created_at.date(), known)
     if channel == "live" and baseline is not None:
         found, noise = baseline.above_noise(found)
     by_frame = found.by_frame()
@@ -56,7 +56,7 @@ def compare_batch(
         empty,
         verdict=verdict,
         headline=headline,
-        documents=len(found.documents),
+        documents=found.documents,
         attempts=found.attempts["legacy"],
         retries=found.retries["legacy"],
         counts=found.by_risk(),
@@ -114,7 +114,7 @@ def _report(legacy: Store, batch_id: str, channel: Channel, rules: Rules) -> Par
 
 
 def _verdict(found: Findings, channel: Channel, baseline: Baseline | None, gaps: int) -> tuple[Verdict, str]:
-    documents, attempts = len(found.documents), found.attempts["legacy"]
+    documents, attempts = found.documents, found.attempts["legacy"]
     if gaps:
         return "inconclusive", f"the tape lacks {gaps} of legacy's attempts, so the engine could not do the same"
     if found.total and channel == "live" and baseline is None:

@@ -39,7 +39,7 @@ from compat.store.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
-from compat.store.sql import DOCUMENTS, IDS, blocks
+from compat.store.sql import DOCUMENTS, pages
 from compat.stored_errors import StoredError
 
 
@@ -267,12 +267,10 @@ class Reader:
 
 
 def _attempts(connection: Connection, batch_id: str, config: BatchConfig) -> Iterator[DocumentAttempts]:
-    tried = select(
-        DocumentOutcome.document_id, DocumentOutcome.outcome, DocumentOutcome.generation, DocumentOutcome.attempts
-    ).where(DocumentOutcome.batch_id == batch_id)
+    columns = ("document_id", "outcome", "generation", "attempts", "position")
+    tried = select(*(getattr(DocumentOutcome, name) for name in columns)).where(DocumentOutcome.batch_id == batch_id)
     # Outcomes before attempts: in a batch that runs, what has an outcome here gets no further attempt.
-    outcomes = connection.execute(tried.order_by(DocumentOutcome.position)).all()
-    for some in blocks(outcomes, IDS):
+    for some in pages(connection, tried, DocumentOutcome.position):
         block = {document_execution_id(batch_id, row.document_id): row for row in some}
         rows = select(WorkflowExecution.id, WorkflowExecution.input["retryOwner"].as_string().label("owner"))
         owners = {row.id: row.owner for row in connection.execute(rows.where(WorkflowExecution.id.in_(block)))}

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Function, func
+from sqlalchemy import Connection, Function, Select, func
+from sqlalchemy import Row as Record
+from sqlalchemy.orm import InstrumentedAttribute
 
 from compat.store.schema import Base, Utc
 
@@ -25,6 +27,21 @@ def blocks(rows: Iterable[Row], size: int = DOCUMENTS) -> Iterator[list[Row]]:
     rows = iter(rows)
     while block := list(islice(rows, size)):
         yield block
+
+
+def pages(
+    connection: Connection, query: Select[Any], number: InstrumentedAttribute[int], size: int = IDS
+) -> Iterator[Sequence[Record[Any]]]:
+    """Yield the rows of a query in the order of a number that no two of them share, as pages of at most ``size``.
+
+    Each page is a query of its own: PostgreSQL's driver would have the answer to a single one in memory as a whole.
+    """
+    query = query.order_by(number).limit(size)
+    page = connection.execute(query).all()
+    while page:
+        yield page
+        after = page[-1]._mapping[number.key]
+        page = connection.execute(query.where(number > after)).all() if len(page) == size else []
 
 
 def clock() -> Function[datetime]:

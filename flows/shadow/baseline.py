@@ -33,8 +33,9 @@ def measured(source: str, ontology: str, policy: str, runs: int, settings: Setti
         for store in stores:
             _run(store, request, settings)
         today = utc_now().date()
+        known = {document.document_id for document in request.documents}
         found = [
-            compare_pairs(pairs(one, other, BATCH_ID, settings.retry_base_seconds), Rules(), today)
+            compare_pairs(pairs(one, other, BATCH_ID, settings.retry_base_seconds), Rules(), today, known)
             for one, other in combinations(stores, 2)
         ]
         code = versions().code + extractor_hash(settings.extractor)

@@ -6,7 +6,7 @@ import random
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from compat.ids import new_id
 from compat.modes import Decision, Mode
 from compat.parity import render
 from compat.parity.report import compare_batch
+from compat.parity.sides import log, names, side
 from compat.parity.tape import Tape
 from compat.recording.recorder import Recorder
 from compat.settings import Settings
@@ -44,6 +45,7 @@ from compat.store.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
+from compat.store.sql import pages
 from tasks.extraction import load_extractor
 
 BATCH = "compared"
@@ -833,6 +835,51 @@ def test_a_change_of_the_engines_side_is_reported_in_its_risk(
             store.database.engine.dispose()
     assert report.verdict == "diverged"
     assert report.counts[risk] > 0, json.dumps(report.to_dict()["samples"], indent=1)
+
+
+# What no two reports share.
+OF_ITS_OWN = ("report_id", "created_at", "duration_seconds")
+
+
+def report_in_blocks(url: str, size: int) -> str:
+    """Return the report of a comparison that has ``size`` documents, events or neighbours in memory, but for what is its own."""
+    legacy_side, engine_side = Store(Database(url)), Store(Database(url, SHADOW))
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((side, "BLOCK"), (side, "IDS"), (names, "IDS"), (log, "NEIGHBOURS")):
+            patch.setattr(module, name, size)
+        patch.setattr(pages, "__defaults__", (size,))
+        found = compare_batch(legacy_side, engine_side, BATCH).to_dict()
+    assert found["verdict"] == "diverged"
+    for store in (legacy_side, engine_side):
+        store.database.engine.dispose()
+    return json.dumps({name: value for name, value in found.items() if name not in OF_ITS_OWN}, indent=1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes"),
+    [
+        *(pytest.param(policy, [each[-1] for each in MUTATIONS], id=f"all at once, {policy}") for policy in POLICIES),
+        *(pytest.param(turn.values[0], [turn.values[-1]], id=turn.id, marks=pytest.mark.slow) for turn in TURNS),
+    ],
+)
+def test_a_report_in_blocks_is_the_report_made_whole(
+    pairs: dict[str, Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, changes: list[Change]
+) -> None:
+    monkeypatch.setenv("KNOWLEDGE_RETRY_BASE_SECONDS", "0.02")
+    drawn = random.Random(policy)  # noqa: S311 -- seeded, so that it can be run again
+    made = 0
+    with pairs[policy].copied(tmp_path) as url:
+        shadow = Database(url, SHADOW)
+        with shadow.write() as connection:
+            for alter in changes:
+                # After others a change may find nothing that it can change; how many did is asserted.
+                with suppress(Exception), connection.begin_nested():
+                    alter(connection, drawn)
+                    made += 1
+        shadow.engine.dispose()
+        whole = report_in_blocks(url, 1_000)
+        assert [size for size in (1, 4) if report_in_blocks(url, size) != whole] == []
+    assert made > len(changes) / 2
 
 
 def test_the_corpus_is_large_enough() -> None:

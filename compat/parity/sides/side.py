@@ -4,11 +4,8 @@ Documents are read in blocks, so that a batch of any size can be compared. Rows 
 be reported, not stop the comparison.
 """
 
-from array import array
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -18,10 +15,11 @@ from compat.errors import BatchNotFoundError
 from compat.ids import content_hash, document_execution_id, extraction_id
 from compat.modes import Mode
 from compat.parity.frames import BATCH_LEVEL, Frames, Records, frames
-from compat.parity.sides import strays, values
+from compat.parity.sides import names, strays, values
 from compat.parity.sides.conduct import Conduct
+from compat.parity.sides.log import Log
 from compat.parity.sides.values import Span
-from compat.parity.sides.work import Limits
+from compat.parity.sides.work import Limits, Steps
 from compat.parity.tape import readings
 from compat.policy import retry_policy
 from compat.status import SKIPPED
@@ -37,12 +35,12 @@ from compat.store.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
-from compat.store.sql import blocks
+from compat.store.sql import IDS, blocks
 
 # Documents in memory at a time, on either side.
 BLOCK = 200
-# Stands for all document events between two events of the batch itself; their order is judged elsewhere.
-_DOCUMENTS: Mapping[str, Any] = {"event": "documents", "payload": "", "is_of_this_batch": True, "has_timestamp": True}
+# Columns of a batch's row, but for the ids of its documents, of which a large batch has many.
+_OF_EXECUTION = [column for column in BatchExecution.__table__.columns if column.name != "document_ids"]
 _FIRST = "BatchEvent.BatchCreated"
 _LAST = ("BatchEvent.BatchCompleted", "BatchEvent.BatchFailed")
 
@@ -55,7 +53,7 @@ def pairs(legacy: Store, engine: Store, batch_id: str, retry_base_seconds: float
     config = legacy.config(batch_id)
     limits = Limits(config.concurrency, retry_policy(config, retry_base_seconds))
     one, other = Side(legacy, batch_id, limits, resumed=True), Side(engine, batch_id, limits, resumed=False)
-    for block in blocks(dict.fromkeys(chain(one.document_ids(), other.document_ids())), BLOCK):
+    for block in blocks(names.of_both(legacy.database, engine.database, batch_id), BLOCK):
         yield one.documents(block), other.documents(block)
     breaches = one.breaches(), other.breaches()
     # A rule that both sides break is no difference.
@@ -74,21 +72,16 @@ class Side:
         self._resumed = resumed
         # Sums over the documents read so far.
         self._sums: Counter[str] = Counter()
-        executions = self._rows(select(BatchExecution.__table__).where(BatchExecution.id == batch_id))
+        executions = self._rows(select(*_OF_EXECUTION).where(BatchExecution.id == batch_id))
         self._executions = [row._mapping for row in executions]
         began, ended = (self._executions[0][name] if self._executions else None for name in ("started_at", "completed_at"))
         self._span = Span(began, ended)
         self._runs = self._rows(self._of_batch(select(BatchRun.__table__), BatchRun))
         # A resumed batch has the order of several runs, which the rules for one run can't judge.
-        self._conduct = Conduct(limits, is_judged=not (resumed and any(run.generation for run in self._runs)))
-
-    def document_ids(self) -> Iterator[str]:
-        """Yield all documents that have any row, in the order of the request; one that has several comes several times."""
-        asked = self._of_batch(select(BatchDocument.document_id), BatchDocument).order_by(BatchDocument.position)
-        tried = self._of_batch(select(DocumentOutcome.document_id), DocumentOutcome).order_by(DocumentOutcome.position)
-        named = self._of_batch(select(BatchEventRow.document_id), BatchEventRow).where(BatchEventRow.document_id.is_not(None))
-        for query in (asked, tried, named.distinct()):
-            yield from (row[0] for row in self._each(query))
+        of_several_runs = resumed and any(run.generation for run in self._runs)
+        told = Steps()
+        self._log = Log(store.database, batch_id, told)
+        self._conduct = None if of_several_runs else Conduct(limits, self._log.backwards, told, self._name)
 
     def documents(self, document_ids: Sequence[str]) -> Frames:
         """Return the frames of some documents."""
@@ -96,13 +89,14 @@ class Side:
         rows = self._rows(select(WorkflowExecution.__table__).where(WorkflowExecution.id.in_(executions)))
         owners = {executions[row.id]: values.inside(row.input, "retryOwner") for row in rows}
         requests = self._requests(document_ids)
-        attempts = self._attempts(executions)
+        positions = {record["document_id"]: record["position"] for record in requests}
+        attempts = self._attempts(executions, positions)
         made = Counter(record["document_id"] for record in attempts)
         calls = readings(self._store.database, self._batch_id, document_ids)
         members = graphs.members(self._store.database, self._batch_id, document_ids)
         records: dict[str, Records] = {
             "requests": requests,
-            "events": self._events(document_ids),
+            "events": self._events(document_ids, positions),
             "document_rows": [
                 values.record(row, self._span, "knowledge_workflow_execution", document_id=executions[row.id]) for row in rows
             ],
@@ -110,9 +104,7 @@ class Side:
             "mention_rows": self._mentions(document_ids),
         }
         outcomes = self._of_batch(select(DocumentOutcome.__table__), DocumentOutcome)
-        settled = self._rows(outcomes.where(DocumentOutcome.document_id.in_(document_ids)))
-        # Sorted here: asked for in order, SQLite would walk through the whole batch by its index of positions.
-        for row in sorted(settled, key=attrgetter("position")):
+        for row in self._in_order(outcomes.where(DocumentOutcome.document_id.in_(document_ids))):
             name = row.document_id
             document = {
                 **values.outcome(row, self._span),
@@ -133,10 +125,7 @@ class Side:
     def breaches(self) -> dict[str, str]:
         """Return the rules of the contract that the batch as a whole breaks. Call it after ``documents``."""
         run = self._runs[0] if self._runs else None
-        own = self._of_batch(select(BatchEventRow.sequence, BatchEventRow.payload), BatchEventRow)
-        for sequence, payload in self._rows(own.where(BatchEventRow.document_id.is_(None), BatchEventRow.superseded.is_(False))):
-            self._conduct.event(None, sequence, payload)
-        found = self._conduct.breaches()
+        found = self._conduct.breaches() if self._conduct is not None else {}
         if run is not None:
             window = run.created_at, self._span.ended
             organization = run.organization_id
@@ -145,7 +134,7 @@ class Side:
 
     def batch(self, breaches: Mapping[str, str]) -> Frames:
         """Return the frames of the batch as a whole. Call it after ``documents``, whose sums it needs."""
-        events = self._batch_events()
+        events = self._log.own
         return frames(
             {
                 "contract": [{"batch_id": self._batch_id, **breaches}],
@@ -160,9 +149,6 @@ class Side:
 
     def _requests(self, document_ids: Sequence[str]) -> Records:
         query = self._of_batch(select(BatchDocument.__table__), BatchDocument).where(BatchDocument.document_id.in_(document_ids))
-        rows = self._rows(query)
-        for row in rows:
-            self._conduct.document(row.document_id, row.position)
         return [
             {
                 "document_id": row.document_id,
@@ -171,15 +157,16 @@ class Side:
                 "content_hash": row.content_hash,
                 "ontology_hash": row.ontology_hash,
             }
-            for row in rows
+            for row in self._in_order(query)
         ]
 
-    def _attempts(self, executions: Mapping[str, str]) -> Records:
+    def _attempts(self, executions: Mapping[str, str], positions: Mapping[str, int]) -> Records:
         rows = self._rows(select(WorkflowActivity.__table__).where(WorkflowActivity.execution_id.in_(executions)))
         last: dict[str, int] = {}
         for row in rows:
             last[row.execution_id] = max(values.generation(row), last.get(row.execution_id, 0))
-            self._conduct.attempt(executions[row.execution_id], row.started_at, row.completed_at)
+            if self._conduct is not None:
+                self._conduct.attempt(positions.get(executions[row.execution_id]), row.started_at, row.completed_at)
         return [
             {
                 **values.record(row, self._span, "knowledge_workflow_activity", document_id=executions[row.execution_id]),
@@ -198,32 +185,19 @@ class Side:
         kind = "knowledge_mention_record"
         return [values.record(row, self._span, kind, document_id=extractions[row.extraction_id], mention=row.id) for row in rows]
 
-    def _events(self, document_ids: Sequence[str]) -> Records:
-        query = self._of_batch(select(BatchEventRow.document_id, BatchEventRow.sequence, BatchEventRow.payload), BatchEventRow)
+    def _events(self, document_ids: Sequence[str], positions: Mapping[str, int]) -> Records:
+        query = self._of_batch(select(BatchEventRow.document_id, BatchEventRow.payload), BatchEventRow)
         query = query.where(BatchEventRow.document_id.in_(document_ids), BatchEventRow.superseded.is_(False))
         query = query.where(BatchEventRow.key.not_like(f"{PROGRESS}%"))
+        if len(positions) == len(document_ids):
+            # Events have no index of documents: without this the database would look through all of the batch's.
+            query = query.where(BatchEventRow.sequence.between(*self._log.span(positions.values())))
         sequences: dict[str, list[dict[str, Any]]] = {}
-        for document_id, sequence, payload in self._rows(query.order_by(BatchEventRow.sequence)):
+        for document_id, payload in self._rows(query.order_by(BatchEventRow.sequence)):
             sequences.setdefault(document_id, []).append(values.event(payload, self._batch_id))
-            self._conduct.event(document_id, sequence, payload)
         return [record for document_id, events in sequences.items() for record in values.steps(document_id, events)]
 
     # --- The batch ------------------------------------------------------------------------------------------------------
-
-    def _batch_events(self) -> list[Mapping[str, Any]]:
-        """Return the batch's own events, with one step for all document events between two of them."""
-        events = self._of_batch(select(BatchEventRow.sequence, BatchEventRow.payload), BatchEventRow)
-        own = events.where(BatchEventRow.document_id.is_(None), BatchEventRow.superseded.is_(False))
-        theirs = self._of_batch(select(BatchEventRow.sequence), BatchEventRow)
-        theirs = theirs.where(BatchEventRow.document_id.is_not(None), BatchEventRow.superseded.is_(False))
-        places = array("q", (row.sequence for row in self._each(theirs.order_by(BatchEventRow.sequence))))
-        found: list[Mapping[str, Any]] = []
-        before = 0
-        for sequence, payload in self._rows(own.order_by(BatchEventRow.sequence)):
-            here = bisect_left(places, sequence)
-            found += [_DOCUMENTS] * (here > before) + [{**values.event(payload, self._batch_id), "raw": payload}]
-            before = here
-        return found + [_DOCUMENTS] * (len(places) > before)
 
     def _batch(self, events: Sequence[Mapping[str, Any]]) -> Records:
         terminal = values.without(events[-1].get("raw"), "timestamp", "batchId") if events else None
@@ -311,10 +285,14 @@ class Side:
             "was its end asked for": run.cancel_requested_at is not None,
             "has it ended": self._has_ended(),
             "how many documents came in": self._rows(asked)[0][0],
-            "documents in the result": values.plain([row.document_id for row in self._each(results)]),
+            "documents in the result": self._list(results),
             "are its events there from the first to the last": bool(tags) and (tags[0], tags[-1] in _LAST) == (_FIRST, True),
         }
         return [{"question": question, "answer": answer} for question, answer in answers.items()]
+
+    def _name(self, position: int) -> str:
+        query = self._of_batch(select(BatchDocument.document_id), BatchDocument).where(BatchDocument.position == position)
+        return str(self._rows(query)[0][0])
 
     def _has_ended(self) -> bool:
         try:
@@ -329,6 +307,15 @@ class Side:
         """Yield rows of which a large batch has many, one in memory at a time."""
         with self._store.database.read() as connection:
             yield from connection.execute(query)
+
+    def _list(self, query: Select[Any]) -> str:
+        """Return the values of a query as a JSON list, of which there is no other copy: a large batch has many."""
+        parts = (values.plain([row[0] for row in block])[1:-1] for block in blocks(self._each(query), IDS))
+        return f"[{', '.join(parts)}]"
+
+    def _in_order(self, query: Select[Any]) -> Sequence[Any]:
+        # Sorted here: asked for in order, SQLite would walk through the whole batch by its index of positions.
+        return sorted(self._rows(query), key=attrgetter("position"))
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
         with self._store.database.read() as connection:

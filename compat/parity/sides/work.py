@@ -55,7 +55,7 @@ class Steps:
     def __init__(self) -> None:
         self._at = array("q")
         self._rank = array("b")
-        self._position = array("q")
+        self._position = array("i")
 
     def add(self, kind: Kind, position: int, at: int, *, at_once: bool = False) -> None:
         """Add a step at a moment (microseconds) or number. ``at_once``: an end at the very moment of its own start."""
@@ -71,7 +71,7 @@ class Steps:
 
     def none_yet(self) -> "array[int]":
         """Return a zero for each position."""
-        return array("q", bytes(8 * (max(self._position, default=-1) + 1)))
+        return array("i", [0]) * (max(self._position, default=-1) + 1)
 
     def totals(self) -> "tuple[array[int], array[int]]":
         """Return how many starts and how many ends each position has."""
@@ -92,7 +92,7 @@ def schedule(steps: Steps, limits: Limits, name: Callable[[int], str]) -> Mappin
     breaches: dict[str, str] = {}
     starts, ends = steps.totals()
     number, finished = steps.none_yet(), steps.none_yet()
-    turn = _Round(1, [position for position, count in enumerate(starts) if count])
+    turn = _Round(1, array("i", (position for position, count in enumerate(starts) if count)))
     in_work: set[int] = set()
     for kind, position, _ in steps:
         if kind == "end":
@@ -109,7 +109,7 @@ def schedule(steps: Steps, limits: Limits, name: Callable[[int], str]) -> Mappin
             if late is not None:
                 text = f"{name(position)} got attempt {number[position]} before {name(late)} had finished attempt {turn.number}"
                 breaches.setdefault("rounds", text)
-            turn = _Round(number[position], [each for each in turn.queue if starts[each] >= number[position]])
+            turn = _Round(number[position], array("i", (each for each in turn.queue if starts[each] >= number[position])))
         passed_over = turn.start(position)
         if len(in_work) >= limits.places:
             text = f"{name(position)} started while {len(in_work)} others were in work or waiting, at most {limits.places} may be"
@@ -158,12 +158,15 @@ def use_of_places(attempts: Steps, limits: Limits) -> str | None:
 def waits(attempts: Steps, limits: Limits, name: Callable[[int], str]) -> str | None:
     """Return the first wait before a next attempt that is not the policy's, give or take what a machine takes."""
     number = attempts.none_yet()
+    starts, _ = attempts.totals()
     # Of the documents between two attempts.
     ended: dict[int, int] = {}
     last_end, turn = 0, 1
     for kind, position, at in attempts:
         if kind == "end":
-            ended[position] = last_end = at
+            last_end = at
+            if number[position] < starts[position]:
+                ended[position] = at
             continue
         number[position] += 1
         attempt = number[position]
@@ -184,7 +187,7 @@ def waits(attempts: Steps, limits: Limits, name: Callable[[int], str]) -> str | 
 class _Round:
     """The documents that get an attempt in one round, in the order of the request, and which of them have started."""
 
-    def __init__(self, number: int, queue: list[int]) -> None:
+    def __init__(self, number: int, queue: "array[int]") -> None:
         self.number = number
         self.queue = queue
         self._next = 0
