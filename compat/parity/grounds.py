@@ -22,7 +22,7 @@ from compat.store.schema import (
     WorkflowActivity,
     WorkflowExecution,
 )
-from compat.store.sql import IDS, blocks
+from compat.store.sql import pages
 
 
 def why_not(batch: BatchRecord) -> str | None:
@@ -75,11 +75,9 @@ def clear(store: Store, batch_id: str) -> None:
             return
         if not (batch.ended or batch.dead):
             raise BatchAlreadyRunningError(batch_id)
-        documents = (
-            connection.execute(select(BatchDocument.document_id).where(BatchDocument.batch_id == batch_id)).scalars().all()
-        )
-        for some in blocks(documents, IDS):
-            _clear_documents(connection, batch_id, some)
+        query = select(BatchDocument.document_id, BatchDocument.position).where(BatchDocument.batch_id == batch_id)
+        for page in pages(connection, query, BatchDocument.position):
+            _clear_documents(connection, batch_id, [row.document_id for row in page])
         connection.execute(delete(WorkflowExecution).where(WorkflowExecution.id == batch.execution_id))
         connection.execute(delete(BatchExecution).where(BatchExecution.id == batch_id))
         for table in (DocumentOutcome, BatchEventRow, BatchDocument, TapeRow, BatchRun):

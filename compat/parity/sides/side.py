@@ -303,14 +303,10 @@ class Side:
     def _of_batch(self, query: Select[Any], table: Any) -> Select[Any]:
         return query.where(table.batch_id == self._batch_id)
 
-    def _each(self, query: Select[Any]) -> Iterator[Any]:
-        """Yield rows of which a large batch has many, one in memory at a time."""
-        with self._store.database.read() as connection:
-            yield from connection.execute(query)
-
     def _list(self, query: Select[Any]) -> str:
-        """Return the values of a query as a JSON list, of which there is no other copy: a large batch has many."""
-        parts = (values.plain([row[0] for row in block])[1:-1] for block in blocks(self._each(query), IDS))
+        """Return the values of a query as a JSON list, made a block at a time: a large batch has many."""
+        with self._store.database.read() as connection:
+            parts = [values.plain(block)[1:-1] for block in blocks(connection.execute(query).scalars(), IDS)]
         return f"[{', '.join(parts)}]"
 
     def _in_order(self, query: Select[Any]) -> Sequence[Any]:
