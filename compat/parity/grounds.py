@@ -57,7 +57,7 @@ def documents_hash(store: Store, batch_id: str) -> str:
     """Return a hash of a batch's documents: of their texts and ontologies, whatever ids and order they have."""
     query = select(BatchDocument.content_hash, BatchDocument.ontology_hash).where(BatchDocument.batch_id == batch_id)
     digest = hashlib.sha256()
-    with store.database.read() as connection:
+    with store.database.stream() as connection:
         for row in connection.execute(query.order_by(BatchDocument.content_hash, BatchDocument.ontology_hash)):
             digest.update(f"{row.content_hash} {row.ontology_hash}\n".encode())
     return digest.hexdigest()

@@ -28,6 +28,8 @@ SHADOW_SCHEMA = "knowledge_shadow"
 
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 
+# Rows of a long answer in memory at a time.
+STREAMED = 1_000
 # How long a writer waits for another one, in seconds.
 BUSY_SECONDS = 60.0
 # Connections of a process to a namespace: those that are kept, and those beyond that come and go. Twenty threads of a batch
@@ -94,6 +96,17 @@ class Database:
         if self.dialect == "sqlite":
             with self.read() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @contextmanager
+    def stream(self) -> Iterator[Connection]:
+        """Open a connection for reading an answer of any length: PostgreSQL's driver would have it in memory as a whole."""
+        if self.dialect == "sqlite":
+            with self.read() as connection:
+                yield connection
+            return
+        # A cursor on the server lives in a transaction.
+        with one_face(), self.engine.connect().execution_options(yield_per=STREAMED) as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

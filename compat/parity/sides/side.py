@@ -305,7 +305,7 @@ class Side:
 
     def _list(self, query: Select[Any]) -> str:
         """Return the values of a query as a JSON list, made a block at a time: a large batch has many."""
-        with self._store.database.read() as connection:
+        with self._store.database.stream() as connection:
             parts = [values.plain(block)[1:-1] for block in blocks(connection.execute(query).scalars(), IDS)]
         return f"[{', '.join(parts)}]"
 

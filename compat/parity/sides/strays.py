@@ -58,7 +58,7 @@ def _strangers(
         .join(BatchDocument, BatchDocument.document_id == document)
         .where(BatchDocument.batch_id == batch_id, *here)
     )
-    with database.read() as connection:
+    with database.stream() as connection:
         unknown = [row for row in connection.execute(query) if row.parent != parent_of(batch_id, row.document_id)]
     for block in blocks(unknown, BLOCK):
         asked = select(BatchDocument.batch_id, BatchDocument.document_id)
