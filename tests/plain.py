@@ -12,14 +12,14 @@ from sqlalchemy import Connection, select, update
 
 from compat.contracts import DocumentCompleted, DocumentFailed, DocumentStarted, Entity, ExtractionResult, utc_now
 from compat.errors import ExtractorOutputError, LeaseLostError, UnkeepableDataError
-from compat.ids import content_hash, derived_id, document_execution_id, extraction_id
+from compat.ids import content_hash, derived_id, document_execution_id, extraction_id, mention_id
 from compat.keepable import text_of
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.recording.commits import Entry
 from compat.recording.output import Checked
 from compat.recording.place import Outcome, Place, Started
-from compat.recording.rows import Begun, mention_id
+from compat.recording.rows import Begun
 from compat.status import RowStatus
 from compat.store import Claim, Store, events
 from compat.store.failures import best_effort, infrastructure

@@ -26,7 +26,7 @@ from compat.stored_errors import StoredError
 log = logging.getLogger("knowledge_batch")
 
 # Documents read in one query: the one about to begin and those after it.
-AHEAD = 10
+AHEAD = 25
 
 _DOCUMENTS = Statement(
     "SELECT d.document_id, d.position, d.text, d.ontology_hash, o.outcome, o.generation, o.attempts"

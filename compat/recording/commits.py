@@ -37,8 +37,8 @@ COPIES = 1_000
 # Seconds after which a thread that waits for its commit looks by itself: the one that was to write next may have died.
 LOOK_SECONDS = 1.0
 
-# Pages of SQLite's log after which it is copied into its file, 16 MB: a page that many attempts change is copied once.
-CHECKPOINT_PAGES = 4_000
+# Pages of SQLite's log after which it is copied into its file, 32 MB: a page that many attempts change is copied once.
+CHECKPOINT_PAGES = 8_000
 PAGE_BYTES = 4_096
 # How many pages a row changes, about: its own and one of an index. A graph's JSON has pages of its own.
 ROW_PAGES = 2

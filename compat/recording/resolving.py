@@ -9,9 +9,9 @@ from sqlalchemy import Connection, update
 from compat.contracts import Resolution, ResolutionCompleted, ResolutionStarted, Resolver
 from compat.errors import BatchInfrastructureError
 from compat.fault_points import fault_point
+from compat.ids import mention_id, unordered_mention_id
 from compat.keepable import text_of
 from compat.policy import RESOLUTION_NAME
-from compat.recording.rows import mention_id
 from compat.store import Claim, Store, events, graphs
 from compat.store.failures import infrastructure
 from compat.store.schema import BatchRun, WorkflowExecution
@@ -80,8 +80,8 @@ def _keep_members(
     members = [(each.document_id, each.id, canonical_id) for each, canonical_id in resolved]
     graphs.keep_members(connection, claim.batch_id, members)
     mentions = [
-        {"key": mention_id(each.extraction_id, each.id, number), "entity": canonical_id}
+        {"key": mention_id(*mention), "older": unordered_mention_id(*mention), "entity": canonical_id}
         for each, canonical_id in resolved
-        for number in range(each.mentions)
+        for mention in ((each.extraction_id, each.id, number) for number in range(each.mentions))
     ]
     graphs.resolve_mentions(connection, mentions)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from compat.contracts import BatchEvent, Entity, utc_now
-from compat.ids import content_hash, derived_id, extraction_id
+from compat.ids import content_hash, extraction_id, mention_id
 from compat.modes import Mode
 from compat.policy import ACTIVITY_NAME, RetryPolicy
 from compat.status import RowStatus
@@ -216,8 +216,3 @@ class Rows:
 
     def _of(self, begun: Begun, what: str) -> str:
         return f"batch {self._claim.batch_id}, document {begun.document_id}: its {what}"
-
-
-def mention_id(extraction: str, entity: str, number: int) -> str:
-    """Return the id of a mention by its number among those of its entity."""
-    return derived_id("knowledge_mention_record", extraction, entity, str(number))

@@ -36,8 +36,14 @@ BUSY_SECONDS = 60.0
 # write one after the other anyway, behind the lock on their batch, and with ten connections sooner than with a connection
 # each. They are what PostgreSQL's max_connections is counted in, see README.
 POOL_SIZE, POOL_OVERFLOW = 5, 5
-# Waiting for a connection is waiting for a writer.
-POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
+# Waiting for a connection is waiting for a writer. The one that was used last is used next: SQLite's connections remember the
+# pages that they read or wrote until another connection writes.
+POOL: dict[str, Any] = {
+    "pool_size": POOL_SIZE,
+    "max_overflow": POOL_OVERFLOW,
+    "pool_timeout": BUSY_SECONDS,
+    "pool_use_lifo": True,
+}
 
 
 class Database:
@@ -236,9 +242,9 @@ def _prepare_sqlite(connection: Any, file_clock: _FileClock) -> None:
     _enter_wal(cursor)
     # In WAL this survives a killed process; a power cut may lose the last commits, never the file.
     cursor.execute("PRAGMA synchronous=NORMAL")
-    # Pages, 32 MB: whoever commits the next one copies all of them into the file, and every other writer waits for that.
+    # Pages, 64 MB: whoever commits the next one copies all of them into the file, and every other writer waits for that.
     # Attempts don't let it come so far, see checkpoint.
-    cursor.execute("PRAGMA wal_autocheckpoint=8000")
+    cursor.execute("PRAGMA wal_autocheckpoint=16000")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

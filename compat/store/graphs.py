@@ -160,10 +160,10 @@ def content_hashes(database: Database, batch_id: str, document_ids: Sequence[str
 
 
 def resolve_mentions(connection: Connection, resolved: Sequence[dict[str, Any]]) -> None:
-    """Write the canonical ids at mention records, given as ``{"key": id, "entity": canonical id}``."""
+    """Write the canonical ids at mention records, given as ``{"key": id, "older": its older form, "entity": canonical id}``."""
     if resolved:
         table = MentionRecord.__table__
-        statement = table.update().where(table.c.id == bindparam("key"))  # type: ignore[attr-defined]
+        statement = table.update().where(table.c.id.in_([bindparam("key"), bindparam("older")]))  # type: ignore[attr-defined]
         connection.execute(statement.values(resolved_entity_id=bindparam("entity")), resolved)
 
 

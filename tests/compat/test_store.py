@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 import faults
 import flows
@@ -37,12 +37,14 @@ from compat.errors import (
     LeaseLostError,
     WorkflowNotFoundError,
 )
+from compat.ids import extraction_id, mention_id, unordered_mention_id
 from compat.modes import Decision, Mode
+from compat.parity.sides import values
 from compat.recording.recorder import Recorder
 from compat.status import RowStatus
 from compat.store import Claim, Store, ends, events, graphs
 from compat.store.database import Database
-from compat.store.schema import BatchExecution, BatchRun, WorkflowActivity, WorkflowExecution
+from compat.store.schema import BatchExecution, BatchRun, MentionRecord, WorkflowActivity, WorkflowExecution
 from tasks.extraction import resolve
 
 LEGACY = Decision(Mode.LEGACY, "a test")
@@ -308,6 +310,29 @@ def test_states_follow_the_work(store: Store, claim: Claim) -> None:
     assert recorder.resolve(resolver) == 7
     assert seen == ["a", "a", "closed"]
     assert store.state("the batch") == Resolving(batch_id="the batch", progress=1)
+
+
+def test_mentions_stand_beside_those_of_their_document_and_those_with_older_ids_are_resolved_too(
+    store: Store, claim: Claim
+) -> None:
+    recorder = Recorder(store, claim)
+    recorder.begin()
+    recorder.attempt("a", faults.ScriptedExtractor())
+    extraction = extraction_id("the batch", "a")
+    graph = next(store.extractions("the batch")).result.graph
+    first, second = (mention_id(extraction, entity.id, 0) for entity in graph.entities)
+    older = unordered_mention_id(extraction, graph.entities[0].id, 0)
+    assert first[26:44] == second[26:44] == extraction[-36:-18]
+    assert len({first, second, older}) == 3
+    assert values.id_breach(first, "knowledge_mention_record") is None
+    with store.database.write() as connection:
+        # As a version wrote it that was replaced while the batch was under way.
+        connection.execute(update(MentionRecord).where(MentionRecord.id == first).values(id=older))
+    recorder.resolve(resolve)
+    with store.database.read() as connection:
+        resolved = dict(connection.execute(select(MentionRecord.id, MentionRecord.resolved_entity_id)).tuples().all())
+    assert set(resolved) == {older, second}
+    assert all(resolved.values())
 
 
 def test_a_resolution_that_fails_merges_nothing_and_fails_nothing(store: Store, claim: Claim) -> None:

@@ -79,7 +79,7 @@ class Raw:
 
     def attempt(self, number: int, attempt: int) -> bool:
         from compat.contracts import DocumentCompleted, DocumentStarted, PipelineConfig, utc_now
-        from compat.ids import content_hash, derived_id, document_execution_id, extraction_id
+        from compat.ids import content_hash, derived_id, document_execution_id, extraction_id, mention_id
 
         id = str(number)
         moment = utc_now()
@@ -116,7 +116,7 @@ class Raw:
         mentions = []
         for entity in graph.entities:
             for k, mention in enumerate(entity.mentions):
-                key, digest = derived_id("knowledge_mention_record", extraction_key, entity.id, str(k)), mention.model_dump_json()
+                key, digest = mention_id(extraction_key, entity.id, k), mention.model_dump_json()
                 found = (mention.chunk_index, mention.text, entity.types[0], mention.confidence, content_hash(digest), now)
                 mentions.append((key, "o", now, now, extraction_key, id, *found))
         completed = DocumentCompleted(batch_id=BATCH, document_id=id, entity_count=entities, relation_count=relations)
@@ -148,7 +148,7 @@ def main() -> None:
     if store.database.dialect == "sqlite":
         connection: Any = sqlite3.connect(str(url.database), isolation_level=None)
         # As the store has it; its log is copied as often as by the recorder.
-        for pragma in ("journal_mode = wal", "synchronous = normal", "wal_autocheckpoint = 4000", "foreign_keys = on"):
+        for pragma in ("journal_mode = wal", "synchronous = normal", "wal_autocheckpoint = 8000", "foreign_keys = on"):
             connection.execute(f"PRAGMA {pragma}")
     else:
         import psycopg
