@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from threading import Thread, current_thread
 from typing import Any
 
@@ -223,16 +225,29 @@ def demote(reason: str | None, hand_over: bool = False) -> None:
 
 
 def _run_to_result(params: BatchParams, mode: str | None, stop: StopRequest | None = None) -> BatchResult:
-    context = _run(params, mode, stop)
-    return context.store.result(context.batch_id)
+    early: list[BatchResult] = []
+
+    def read_early(context: BatchContext) -> None:
+        # What goes wrong here goes wrong again below, where it is the caller's.
+        with suppress(Exception):
+            if context.store.has_ended(context.batch_id):
+                early.append(context.store.result(context.batch_id))
+
+    context = _run(params, mode, stop, read_early)
+    return early[0] if early else context.store.result(context.batch_id)
 
 
-def _run(params: Request, mode: str | None, stop: StopRequest | None = None) -> BatchContext:
+def _run(
+    params: Request,
+    mode: str | None,
+    stop: StopRequest | None = None,
+    at_the_end: Callable[[BatchContext], None] = lambda _: None,
+) -> BatchContext:
     batch_id = params.batch_id or new_id("knowledge_batch_execution")
     context = BatchContext.open(batch_id, mode, params.organization_id, stop)
     claim = context.store.claim(params, context.decision, context.batch_id, shadow_requests.add_for)
     if claim is not None:
-        _serve(context, claim)
+        _serve(context, claim, partial(at_the_end, context))
     return context
 
 
@@ -250,11 +265,11 @@ def _named(value: object, field: str = "batch_id") -> str:
     return value
 
 
-def _serve(context: BatchContext, claim: Claim) -> None:
+def _serve(context: BatchContext, claim: Claim, at_the_end: Callable[[], None] = lambda: None) -> None:
     # Here, since `status` and `list` serve nothing.
     from flows.serving import serve
 
-    serve(context, claim)
+    serve(context, claim, at_the_end)
 
 
 def _has_ended(state: BatchState) -> bool:

@@ -1,6 +1,7 @@
 """The mode switch: hands a claimed batch to its runtime, and to legacy if the engine fails."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from compat.errors import BatchInfrastructureError, HandedOverError, LeaseLostError
@@ -18,8 +19,10 @@ from tasks.run_on import release
 log = logging.getLogger("knowledge_batch")
 
 
-def serve(context: BatchContext, claim: Claim) -> None:
+def serve(context: BatchContext, claim: Claim, at_the_end: Callable[[], None] = lambda: None) -> None:
     """Work through what is missing of a batch and end it.
+
+    ``at_the_end`` is called, and mustn't raise, where the engine's work has ended, in whatever way, while Prefect is told so.
 
     Raises BatchInfrastructureError if the store fails, or if the engine fails and rollback is switched off, and LeaseLostError
     if another run took the batch over.
@@ -29,7 +32,7 @@ def serve(context: BatchContext, claim: Claim) -> None:
         with STOPS.heeded(context.stop, context.store, claim):
             _note_flow_run(context, claim)
             if claim.mode == Mode.ENGINE:
-                failure = _run_engine(context, claim)
+                failure = _run_engine(context, claim, at_the_end)
             else:
                 _run_legacy(context, claim)
         if failure is not None:
@@ -72,15 +75,20 @@ def _run_legacy(context: BatchContext, claim: Claim) -> None:
         legacy.run(recorder, context.extractor)
 
 
-def _run_engine(context: BatchContext, claim: Claim) -> Exception | None:
+def _run_engine(context: BatchContext, claim: Claim, at_the_end: Callable[[], None]) -> Exception | None:
     """Return the error that Prefect or the flow failed with, or None if the batch has ended."""
+
+    def meanwhile() -> None:
+        # One that isn't over yet is checked when legacy has ended it.
+        watch.check_engine_batch(context.store, claim.batch_id)
+        at_the_end()
+
     try:
         if context.host.flow_run_id is None:
             embedded.start_ahead()
         from flows.engine import batch_flow
 
-        # Checked while Prefect is told of the batch's end; one that isn't over yet is checked when legacy has ended it.
-        batch_flow.run(context, claim, at_the_end=lambda: watch.check_engine_batch(context.store, claim.batch_id))
+        batch_flow.run(context, claim, at_the_end=meanwhile)
     except (LeaseLostError, BatchInfrastructureError):
         # Another run has the batch, or the store is away: legacy couldn't go on either.
         raise

@@ -67,22 +67,27 @@ def close_rows(connection: Connection, batch_id: str, status: RowStatus, reason:
     """
     without = RowStatus.CANCELLED if status == RowStatus.CANCELLED else RowStatus.FAILED
     reason = reason or "the batch ended before this document did"
-    query = select(DocumentOutcome.document_id, DocumentOutcome.outcome).where(DocumentOutcome.batch_id == batch_id)
-    for some in blocks(connection.execute(query).all(), IDS):
-        outcomes = {document_execution_id(batch_id, row.document_id): row.outcome for row in some}
-        cut_off = [execution_id for execution_id, outcome in outcomes.items() if outcome is None]
+    now = utc_now()
+    # Few rows are running at a time, of whatever batch.
+    query = select(WorkflowExecution.id).where(
+        WorkflowExecution.workflow_type == "extraction", WorkflowExecution.status == RowStatus.RUNNING
+    )
+    running = set(connection.execute(query).scalars())
+    outcomes = select(DocumentOutcome.document_id, DocumentOutcome.outcome).where(DocumentOutcome.batch_id == batch_id)
+    if not running:
+        outcomes = outcomes.where(DocumentOutcome.outcome.is_(None))
+    for some in blocks(connection.execute(outcomes), IDS):
+        found = {document_execution_id(batch_id, row.document_id): row.outcome for row in some}
+        cut_off = [execution_id for execution_id, outcome in found.items() if outcome is None]
         connection.execute(
             update(WorkflowActivity)
             .where(WorkflowActivity.execution_id.in_(cut_off), WorkflowActivity.status == RowStatus.RUNNING)
-            .values(status=SKIPPED, error=reason, completed_at=utc_now())
+            .values(status=SKIPPED, error=reason, completed_at=now)
         )
-        running = select(WorkflowExecution.id).where(
-            WorkflowExecution.id.in_(outcomes), WorkflowExecution.status == RowStatus.RUNNING
-        )
-        for execution_id in connection.execute(running).scalars().all():
-            ended = {"succeeded": RowStatus.COMPLETED, "failed": RowStatus.FAILED}.get(outcomes[execution_id], without)
+        for execution_id in running & found.keys():
+            ended = {"succeeded": RowStatus.COMPLETED, "failed": RowStatus.FAILED}.get(found[execution_id], without)
             connection.execute(
                 update(WorkflowExecution)
                 .where(WorkflowExecution.id == execution_id)
-                .values(status=ended, error=None if ended == RowStatus.COMPLETED else reason, completed_at=utc_now())
+                .values(status=ended, error=None if ended == RowStatus.COMPLETED else reason, completed_at=now)
             )

@@ -18,7 +18,6 @@ from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    temporary_settings,
 )
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -29,6 +28,7 @@ from compat.recording.recorder import Recorder
 from compat.store import Claim, Store
 from flows.context import BatchContext
 from flows.engine import embedded, publishing
+from flows.engine.changed_settings import changed_settings
 from flows.engine.stops import STOPS
 from flows.host import find_host
 from flows.host.flow_run import final_state
@@ -114,7 +114,7 @@ def run(context: BatchContext, claim: Claim, *, is_shadow: bool = False, at_the_
     end = End()
     token = _INPUT.set(FlowInput(context, claim, is_shadow, end))
     # By the tag automations and `reconcile` know a run as ours, whoever called.
-    with temporary_settings({**in_process(api_seconds), **server}), tags("knowledge-batch"), STOPS.taken():
+    with changed_settings({**in_process(api_seconds), **server}), tags("knowledge-batch"), STOPS.taken():
         try:
             check_api(api_seconds)
             failure = _until_the_end(lambda: engine(claim.batch_id, return_state=True), end, at_the_end)

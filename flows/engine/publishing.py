@@ -28,7 +28,6 @@ from prefect.settings import (
     PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
-    temporary_settings,
 )
 
 from compat.contracts import (
@@ -46,6 +45,7 @@ from compat.status import TERMINAL, RowStatus
 from compat.store import BatchRecord, Store, events, graphs
 from compat.store.overview import DocumentLine, Overview, can_change, overview
 from flows.engine import embedded
+from flows.engine.changed_settings import changed_settings
 
 log = logging.getLogger("knowledge_batch")
 
@@ -67,7 +67,7 @@ _PUBLISHED: ContextVar[bool] = ContextVar("published", default=False)
 @contextmanager
 def impatient_client(seconds: float) -> Iterator[SyncPrefectClient]:
     """Open a client that tries each call once, for so long. Certificates are read once, not at every client."""
-    once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    once = changed_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with once, get_client(httpx_settings={"timeout": seconds, "verify": _verification()}, sync_client=True) as client:
         yield client
 

@@ -8,12 +8,20 @@ from uuid import UUID
 import processes
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    Settings,
+    get_current_settings,
+    temporary_settings,
+)
 from prefect.states import Cancelling
 
 import faults
 import flows
 from compat.errors import Exit
 from compat.store import Store
+from flows.engine.changed_settings import _MADE, changed_settings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -45,6 +53,27 @@ def test_the_extractors_factory_is_called_once_a_batch(mode: str, environment: p
     assert flows.run_batch(request, "legacy" if mode == "legacy" else "engine").success_count == 2
     assert Store.from_settings().batch(mode).rolled_back_from == ("engine" if mode == "rolled back" else None)
     assert made == ["one"]
+
+
+def test_changed_settings_are_made_once_and_anew_where_what_they_are_made_of_has_changed(environment: pytest.MonkeyPatch) -> None:
+    def changed(tries: int) -> Settings:
+        with changed_settings({PREFECT_CLIENT_MAX_RETRIES: tries}):
+            return get_current_settings()
+
+    before = get_current_settings()
+    first = changed(7)
+    assert (first.client.max_retries, before.client.max_retries) == (7, get_current_settings().client.max_retries)
+    assert changed(7) is first
+    assert changed(8).client.max_retries == 8
+    environment.setenv("PREFECT_CLIENT_METRICS_ENABLED", "true")
+    assert (first.client.metrics.enabled, changed(7).client.metrics.enabled) == (False, True)
+    with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: 12.0}):
+        inner = changed(7)
+    assert (inner.client.max_retries, inner.api.request_timeout) == (7, 12.0)
+    # As many as are in use at a time, whoever comes.
+    for tries in range(100):
+        changed(tries)
+    assert len(_MADE) == _MADE.maxlen
 
 
 THEIRS = """
