@@ -94,14 +94,8 @@ SAMPLES = 20
 class Findings:
     """The differences of a whole batch: all counted, the first of each place kept to be shown.
 
-    Attributes:
-        counts: How many differences each group has.
-        samples: The first ones of each place.
-        rows: Rows compared, of the side that has more.
-        documents: How many documents legacy has.
-        known: Those of legacy's documents that were asked for by name.
-        attempts: Attempts of each side.
-        retries: Those of them that were not a document's first.
+    ``rows`` are those of the side that has more, ``documents`` how many legacy has, ``known`` those of them that were asked for
+    by name; ``retries`` are the ``attempts`` that were not a document's first.
     """
 
     counts: Counter[Group] = field(default_factory=Counter)
