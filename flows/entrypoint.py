@@ -32,6 +32,7 @@ from compat.private import wait_at_exit, wait_no_more
 from compat.recording.giving_up import wait_for_giving_up
 from compat.recording.lease import StopRequest
 from compat.settings import Settings
+from compat.status import RowStatus
 from compat.store import Claim, Store, events, shadow_requests
 from compat.store.claims import cancel_again
 from compat.store.failures import infrastructure
@@ -230,7 +231,8 @@ def _run_to_result(params: BatchParams, mode: str | None, stop: StopRequest | No
     def read_early(context: BatchContext) -> None:
         # What goes wrong here goes wrong again below, where it is the caller's.
         with suppress(Exception):
-            if context.store.has_ended(context.batch_id):
+            # One that failed may be resumed, and its result change, before Prefect is told.
+            if context.store.batch(context.batch_id).status in (RowStatus.COMPLETED, RowStatus.CANCELLED):
                 early.append(context.store.result(context.batch_id))
 
     context = _run(params, mode, stop, read_early)

@@ -68,11 +68,11 @@ def close_rows(connection: Connection, batch_id: str, status: RowStatus, reason:
     without = RowStatus.CANCELLED if status == RowStatus.CANCELLED else RowStatus.FAILED
     reason = reason or "the batch ended before this document did"
     now = utc_now()
-    # Few rows are running at a time, of whatever batch.
+    # Few rows are running at a time, of whatever batch, unless dead batches left many.
     query = select(WorkflowExecution.id).where(
         WorkflowExecution.workflow_type == "extraction", WorkflowExecution.status == RowStatus.RUNNING
     )
-    running = set(connection.execute(query).scalars())
+    running = set(connection.execute(query.limit(IDS + 1)).scalars())
     outcomes = select(DocumentOutcome.document_id, DocumentOutcome.outcome).where(DocumentOutcome.batch_id == batch_id)
     if not running:
         outcomes = outcomes.where(DocumentOutcome.outcome.is_(None))
@@ -84,7 +84,11 @@ def close_rows(connection: Connection, batch_id: str, status: RowStatus, reason:
             .where(WorkflowActivity.execution_id.in_(cut_off), WorkflowActivity.status == RowStatus.RUNNING)
             .values(status=SKIPPED, error=reason, completed_at=now)
         )
-        for execution_id in running & found.keys():
+        if len(running) > IDS:
+            running_here = set(connection.execute(query.where(WorkflowExecution.id.in_(found))).scalars())
+        else:
+            running_here = running & found.keys()
+        for execution_id in running_here:
             ended = {"succeeded": RowStatus.COMPLETED, "failed": RowStatus.FAILED}.get(found[execution_id], without)
             connection.execute(
                 update(WorkflowExecution)

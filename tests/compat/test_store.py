@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,11 @@ def statuses(store: Store) -> dict[str, Any]:
     return {"documents": documents, "attempts": attempts}
 
 
-class DiesAtB(faults.ScriptedExtractor):
-    """Ends its thread at document b, as a process that is killed does."""
+class DiesAfterA(faults.ScriptedExtractor):
+    """Ends its thread at every document but a, as a process that is killed does."""
 
     def run(self, text: str, ontology_content: str, config: PipelineConfig) -> Any:
-        if config.document_id == "b":
+        if config.document_id != "a":
             raise KeyboardInterrupt
         return super().run(text, ontology_content, config)
 
@@ -184,9 +185,9 @@ def cut_off(store: Store, claim: Claim) -> Claim:
     """A batch of which document a is extracted, and b was in work when the process died."""
     recorder = Recorder(store, claim)
     recorder.begin()
-    recorder.attempt("a", DiesAtB())
+    recorder.attempt("a", DiesAfterA())
     with pytest.raises(KeyboardInterrupt):
-        recorder.attempt("b", DiesAtB())
+        recorder.attempt("b", DiesAfterA())
     assert statuses(store) == {"documents": ["completed", "running"], "attempts": ["completed", "running"]}
     return claim
 
@@ -215,6 +216,23 @@ def test_no_row_of_a_batch_that_has_ended_says_running(store: Store, cut_off: Cl
             store.cancel("the batch")
     assert store.batch("the batch").status == says
     assert statuses(store) == {"documents": ["completed", says], "attempts": ["completed", "skipped"]}
+
+
+def test_a_batch_ends_where_others_left_many_rows_that_say_running(
+    store: Store, claim: Claim, request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ends, "IDS", 1)
+    other = store.claim(BatchParams.parse(request_of([faults.document("c"), faults.document("d")], batch_id="another")), LEGACY)
+    assert other is not None
+    for held, names in ((other, "cd"), (claim, "ab")):
+        recorder = Recorder(store, held)
+        recorder.begin()
+        for name in names:
+            with suppress(KeyboardInterrupt):
+                recorder.attempt(name, DiesAfterA())
+    assert statuses(store)["documents"] == ["completed", "running", "running", "running"]
+    store.fail(claim, "the store was away")
+    assert statuses(store)["documents"] == ["completed", "failed", "running", "running"]
 
 
 def test_a_dead_batch_that_is_resumed_begins_with_no_row_that_says_running(store: Store, cut_off: Claim) -> None:

@@ -21,6 +21,7 @@ import faults
 import flows
 from compat.errors import Exit
 from compat.store import Store
+from flows.engine import batch_flow
 from flows.engine.changed_settings import _MADE, changed_settings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -43,7 +44,6 @@ def test_the_extractors_factory_is_called_once_a_batch(mode: str, environment: p
     environment.setenv("KNOWLEDGE_EXTRACTOR", f"{__name__}:counted")
     made.clear()
     if mode == "rolled back":
-        from flows.engine import batch_flow
 
         def broken(*_: object) -> None:
             raise RuntimeError("the engine is broken")
@@ -74,6 +74,21 @@ def test_changed_settings_are_made_once_and_anew_where_what_they_are_made_of_has
     for tries in range(100):
         changed(tries)
     assert len(_MADE) == _MADE.maxlen
+
+
+def test_a_failed_batch_that_is_resumed_before_its_caller_goes_on_has_the_result_of_its_resume(
+    environment: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    run = batch_flow.run
+
+    def resumed_meanwhile(*arguments: Any, **named: Any) -> None:
+        run(*arguments, **named)
+        flows.resume_batch("resumed", "legacy")
+
+    environment.setattr(batch_flow, "run", resumed_meanwhile)
+    # Fails at all attempts of its first budget.
+    request = request_of([faults.document("a", fail=4)], "resumed")
+    assert flows.run_batch(request, "engine").success_count == 1
 
 
 THEIRS = """

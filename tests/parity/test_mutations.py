@@ -21,7 +21,7 @@ import faults
 import legacy
 import postgres
 from compat.contracts import BatchParams, Extractor, utc_now
-from compat.ids import new_id
+from compat.ids import content_hash, new_id
 from compat.modes import Decision, Mode
 from compat.parity import render
 from compat.parity.report import compare_batch
@@ -835,6 +835,19 @@ def test_a_change_of_the_engines_side_is_reported_in_its_risk(
             store.database.engine.dispose()
     assert report.verdict == "diverged"
     assert report.counts[risk] > 0, json.dumps(report.to_dict()["samples"], indent=1)
+
+
+def test_mentions_that_a_version_before_wrote_are_those_of_their_shadow(pairs: dict[str, Pair], tmp_path: Path) -> None:
+    with pairs[POLICIES[0]].copied(tmp_path) as url:
+        main, shadow = Store(Database(url)), Store(Database(url, SHADOW))
+        with main.database.write() as connection:
+            for row in connection.execute(select(table(MentionRecord))).all():
+                # Then the first half was as much its own as the second.
+                first = content_hash(row.id)[:8]
+                change(connection, MentionRecord, row, id=row.id.replace(row.id[26:34], first))
+        assert compare_batch(main, shadow, BATCH).verdict == "parity"
+        for store in (main, shadow):
+            store.database.engine.dispose()
 
 
 # What no two reports share.

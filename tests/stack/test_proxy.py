@@ -4,7 +4,9 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pages
@@ -43,8 +45,10 @@ def proxy(stack: stacks.Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
     hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True).stdout.strip()
     (folder / "people").write_text(f"{READER[0]}:{hashed}\n{OPERATOR[0]}:{hashed}\n", encoding="utf-8")
     # Where nginx is started as root, its processes are others'.
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for each in (folder, *folder.parents):
+        if temporary in each.resolve().parents:
+            each.chmod(0o755)
     whole = f"daemon off; pid {folder}/pid; events {{}} http {{ access_log off; {site} }}"
     (folder / "nginx.conf").write_text(whole, encoding="utf-8")
     process = subprocess.Popen([nginx, "-c", str(folder / "nginx.conf"), "-e", str(folder / "errors")])

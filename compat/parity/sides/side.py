@@ -183,7 +183,9 @@ class Side:
         extractions = {extraction_id(self._batch_id, name): name for name in document_ids}
         rows = self._rows(select(MentionRecord.__table__).where(MentionRecord.extraction_id.in_(extractions)))
         kind = "knowledge_mention_record"
-        return [values.record(row, self._span, kind, document_id=extractions[row.extraction_id], mention=row.id) for row in rows]
+        # By the half of its id that is its own: the other half was not always its extraction's.
+        found = ((row, f"{kind}__{row.extraction_id[-36:-18]}{row.id[-18:]}") for row in rows)
+        return [values.record(row, self._span, kind, document_id=extractions[row.extraction_id], mention=id) for row, id in found]
 
     def _events(self, document_ids: Sequence[str], positions: Mapping[str, int]) -> Records:
         query = self._of_batch(select(BatchEventRow.document_id, BatchEventRow.payload), BatchEventRow)
