@@ -20,14 +20,16 @@ from flows.engine.template import begin_with_template, keep_as_template, templat
 
 # Starts the server without Prefect, says who it is, and waits to be killed or told to end.
 HOLD = """
-import signal, sys
+import sys, time
 from flows.engine import embedded
 embedded.start_ahead()
 assert "prefect" not in sys.modules
 embedded.SERVER.wait(120)
 try:
     print(embedded.SERVER._process.pid, flush=True)
-    signal.pause()
+    # Not signal.pause(): a signal that comes just before it would be waited for once more.
+    while True:
+        time.sleep(0.1)
 except KeyboardInterrupt:
     print(embedded.SERVER.is_running, flush=True)
 """
