@@ -20,8 +20,10 @@ from flows.engine.template import begin_with_template, keep_as_template, templat
 
 # Starts the server without Prefect, says who it is, and waits to be killed or told to end.
 HOLD = """
-import sys, time
+import signal, sys, time
 from flows.engine import embedded
+# Where the suite runs in a shell's background, Ctrl-C is ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 embedded.start_ahead()
 assert "prefect" not in sys.modules
 embedded.SERVER.wait(120)
